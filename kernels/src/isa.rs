@@ -1,0 +1,156 @@
+//! The instruction set: found once at run time, and the one place where a kernel is compiled for each.
+
+use crate::micro::portable::Scalars;
+use crate::simd::{Element, Simd, Wide};
+use std::sync::OnceLock;
+
+pub(crate) mod sealed {
+    pub trait Sealed {}
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    Avx512,
+    Avx2,
+    Portable,
+    Foreign,
+}
+
+/// A proof that this processor has an instruction set, and the way to run a kernel compiled for it.
+///
+/// `avx512`, `avx2` and `portable` compute every result as the same fused multiply-adds in the same order, so they
+/// agree to the bit. `foreign` is for processors without fused multiply-add: its matrix products are
+/// matrixmultiply's, and its results agree with the others only within rounding.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Isa(Kind);
+
+/// A kernel: code written once for any [`Simd`]. Mark `run` as `#[inline(always)]`, and all that it calls per
+/// element, or it is not compiled for the instruction set.
+pub trait Op<E: Element> {
+    /// What the kernel returns.
+    type Out;
+    /// The kernel's body.
+    fn run<S: Simd<E = E>>(self, s: S) -> Self::Out;
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi2")]
+fn run_avx512<E: Element, O: Op<E>>(op: O) -> O::Out {
+    // SAFETY: this function is called only where these features were found.
+    op.run(unsafe { E::Avx512::assume() })
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,bmi2")]
+fn run_avx2<E: Element, O: Op<E>>(op: O) -> O::Out {
+    // SAFETY: this function is called only where these features were found.
+    op.run(unsafe { E::Avx2::assume() })
+}
+
+impl Isa {
+    /// The portable twin: plain Rust with `mul_add`. Slow where the processor has no such instruction.
+    pub const PORTABLE: Isa = Isa(Kind::Portable);
+
+    /// Every instruction set that this processor has, best first; `portable` and `foreign` are always there.
+    pub fn available() -> &'static [Isa] {
+        static FOUND: OnceLock<Vec<Isa>> = OnceLock::new();
+        FOUND.get_or_init(|| {
+            let mut found = Vec::new();
+            #[cfg(target_arch = "x86_64")]
+            {
+                let avx2 = is_x86_feature_detected!("avx2")
+                    && is_x86_feature_detected!("fma")
+                    && is_x86_feature_detected!("bmi2");
+                let avx512 = avx2
+                    && is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512dq")
+                    && is_x86_feature_detected!("avx512vl");
+                if avx512 {
+                    found.push(Isa(Kind::Avx512));
+                }
+                if avx2 {
+                    found.push(Isa(Kind::Avx2));
+                }
+            }
+            // Where the compiler's baseline has fused multiply-add, the portable twin is a real path.
+            let fused = cfg!(any(target_arch = "aarch64", target_feature = "fma"));
+            let rest = if fused || !found.is_empty() {
+                [Kind::Portable, Kind::Foreign]
+            } else {
+                [Kind::Foreign, Kind::Portable]
+            };
+            found.extend(rest.map(Isa));
+            found
+        })
+    }
+
+    /// The instruction set to use: the best there is, or the one that the environment variable `ELBO_ISA` names
+    /// (`avx512`, `avx2`, `portable`, `foreign`).
+    ///
+    /// # Errors
+    /// When `ELBO_ISA` names none, or one that this processor lacks.
+    pub fn detect() -> Result<Isa, String> {
+        match std::env::var("ELBO_ISA") {
+            Err(_) => Ok(Self::available()[0]),
+            Ok(name) => Self::named(&name),
+        }
+    }
+
+    /// The instruction set of that name.
+    ///
+    /// # Errors
+    /// When there is none of that name, or this processor lacks it.
+    pub fn named(name: &str) -> Result<Isa, String> {
+        let known = ["avx512", "avx2", "portable", "foreign"];
+        let have = || Self::available().iter().map(|i| i.name()).collect::<Vec<_>>().join(", ");
+        match Self::available().iter().find(|i| i.name() == name) {
+            Some(&isa) => Ok(isa),
+            None if known.contains(&name) => {
+                Err(format!("ELBO_ISA={name}: this processor lacks it; it has: {}", have()))
+            }
+            None => Err(format!("ELBO_ISA={name}: no such instruction set; this processor has: {}", have())),
+        }
+    }
+
+    /// `avx512`, `avx2`, `portable` or `foreign`.
+    pub fn name(self) -> &'static str {
+        match self.0 {
+            Kind::Avx512 => "avx512",
+            Kind::Avx2 => "avx2",
+            Kind::Portable => "portable",
+            Kind::Foreign => "foreign",
+        }
+    }
+
+    /// Whether matrix products go to matrixmultiply.
+    pub(crate) fn is_foreign(self) -> bool {
+        self.0 == Kind::Foreign
+    }
+
+    /// Runs a kernel compiled for this instruction set.
+    #[inline]
+    pub fn run<E: Element, O: Op<E>>(self, op: O) -> O::Out {
+        match self.0 {
+            // SAFETY: values of these kinds are made only by `available`, which found the features.
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512 => unsafe { run_avx512(op) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2 => unsafe { run_avx2(op) },
+            #[cfg(not(target_arch = "x86_64"))]
+            Kind::Avx512 | Kind::Avx2 => unreachable!("found on x86-64 only"),
+            // SAFETY: plain Rust needs no instruction set.
+            Kind::Portable => op.run(unsafe { Wide::<Scalars<E, true>, 1>::assume() }),
+            // SAFETY: as above.
+            Kind::Foreign => op.run(unsafe { Wide::<Scalars<E, false>, 1>::assume() }),
+        }
+    }
+}
+
+impl Default for Isa {
+    /// The best instruction set there is, whatever the environment says.
+    fn default() -> Self {
+        Self::available()[0]
+    }
+}
