@@ -1,12 +1,18 @@
-//! The arithmetic ground floor of [elbo](https://docs.rs/elbo): slices and strides in, slices out.
+//! The arithmetic ground floor of elbo: slices and strides in, slices out.
 //!
 //! All unsafe code of elbo lives in this crate. Kernels are written once against [`Simd`] and compiled for each
 //! instruction set by [`Isa::run`]; memory is the caller's; how to run (alone or on a pool) is an argument.
-#![deny(unsafe_op_in_unsafe_fn, missing_docs)]
+#![deny(unsafe_op_in_unsafe_fn)]
+#![warn(missing_docs)]
 
+pub mod gemm;
 mod isa;
+mod mat;
 mod micro;
+pub mod panels;
+pub mod par;
 mod simd;
 
 pub use isa::{Isa, Op};
+pub use mat::{Mat, MatMut};
 pub use simd::{Element, LANES, Register, Simd, Wide};

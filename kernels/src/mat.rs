@@ -1,0 +1,111 @@
+//! Matrices as the kernels see them: a slice, its shape, and the distance between rows.
+
+/// A matrix that is read: `rows × cols`, row `r` starting at `r * stride` of `data`, columns adjacent.
+#[derive(Clone, Copy, Debug)]
+pub struct Mat<'a, E> {
+    data: &'a [E],
+    rows: usize,
+    cols: usize,
+    stride: usize,
+}
+
+/// A matrix that is written; otherwise like [`Mat`].
+#[derive(Debug)]
+pub struct MatMut<'a, E> {
+    data: &'a mut [E],
+    rows: usize,
+    cols: usize,
+    stride: usize,
+}
+
+#[track_caller]
+fn check(len: usize, rows: usize, cols: usize, stride: usize) {
+    let needed = if rows == 0 { Some(0) } else { (rows - 1).checked_mul(stride).and_then(|n| n.checked_add(cols)) };
+    assert!(
+        (rows <= 1 || stride >= cols) && needed.is_some_and(|n| n <= len),
+        "a matrix of {rows}×{cols} with stride {stride} does not fit a slice of {len}"
+    );
+}
+
+impl<'a, E> Mat<'a, E> {
+    /// A matrix on a slice. Panics when it does not fit.
+    #[track_caller]
+    pub fn new(data: &'a [E], rows: usize, cols: usize, stride: usize) -> Self {
+        check(data.len(), rows, cols, stride);
+        Mat { data, rows, cols, stride }
+    }
+    /// Rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+    /// Columns.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+    /// Elements from the start of one row to the next.
+    pub fn stride(&self) -> usize {
+        self.stride
+    }
+    /// The slice below.
+    pub fn data(&self) -> &'a [E] {
+        self.data
+    }
+    /// One row, of `cols` elements.
+    #[inline]
+    pub fn row(&self, r: usize) -> &'a [E] {
+        assert!(r < self.rows, "row {r} of {}", self.rows);
+        &self.data[r * self.stride..][..self.cols]
+    }
+    /// The columns `from .. from + cols`.
+    #[track_caller]
+    pub fn columns(&self, from: usize, cols: usize) -> Mat<'a, E> {
+        assert!(from + cols <= self.cols, "columns {from}..{} of {}", from + cols, self.cols);
+        Mat { data: self.data.get(from..).unwrap_or(&[]), rows: self.rows, cols, stride: self.stride }
+    }
+}
+
+impl<'a, E> MatMut<'a, E> {
+    /// A matrix on a slice. Panics when it does not fit.
+    #[track_caller]
+    pub fn new(data: &'a mut [E], rows: usize, cols: usize, stride: usize) -> Self {
+        check(data.len(), rows, cols, stride);
+        MatMut { data, rows, cols, stride }
+    }
+    /// Rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+    /// Columns.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+    /// Elements from the start of one row to the next.
+    pub fn stride(&self) -> usize {
+        self.stride
+    }
+    /// The slice below.
+    pub fn data(&mut self) -> &mut [E] {
+        self.data
+    }
+    /// One row, of `cols` elements.
+    #[inline]
+    pub fn row(&mut self, r: usize) -> &mut [E] {
+        assert!(r < self.rows, "row {r} of {}", self.rows);
+        &mut self.data[r * self.stride..][..self.cols]
+    }
+    /// The same matrix for a shorter time.
+    pub fn reborrow(&mut self) -> MatMut<'_, E> {
+        MatMut { data: self.data, rows: self.rows, cols: self.cols, stride: self.stride }
+    }
+    /// The same matrix, read.
+    pub fn view(&self) -> Mat<'_, E> {
+        Mat { data: self.data, rows: self.rows, cols: self.cols, stride: self.stride }
+    }
+    /// The columns `from .. from + cols`.
+    #[track_caller]
+    pub fn columns(self, from: usize, cols: usize) -> MatMut<'a, E> {
+        assert!(from + cols <= self.cols, "columns {from}..{} of {}", from + cols, self.cols);
+        let at = from.min(self.data.len());
+        MatMut { data: &mut self.data[at..], rows: self.rows, cols, stride: self.stride }
+    }
+}
