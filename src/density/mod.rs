@@ -1,0 +1,93 @@
+//! Densities: what the rows of a model are distributed as, in nats.
+//!
+//! A likelihood, a posterior and a prior each know their own mathematics only. They take row weights from the
+//! estimator and turn them into gradients of their parameters and of z; layers do the rest.
+
+use crate::layer::{Cache, Gradient};
+use crate::tensor::{Buffer, Isa, Mat, MatMut, Params, Real, Slot};
+use rand_chacha::ChaCha8Rng;
+use std::fmt::Debug;
+
+/// Which values a likelihood is defined on.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Domain {
+    /// Any finite number.
+    Real,
+    /// Numbers in [0, 1].
+    Unit,
+    /// The integers 0 .. classes.
+    Classes(usize),
+}
+
+/// `p(x | η)`, where η comes from the decoder.
+///
+/// Everywhere, `x` is (n, D) and `eta` is (n·k, E): row `r` of `eta` belongs to row `r / k` of `x`, so that one example
+/// can be scored under k samples without being copied.
+pub trait Likelihood<F: Real>: Debug + Send + Sync {
+    /// Columns of x.
+    fn cols(&self) -> usize;
+    /// Columns of η.
+    fn eta_cols(&self) -> usize;
+    /// The values of x that have a density.
+    fn domain(&self) -> Domain;
+    /// Memory for a block of `rows` rows of η.
+    fn cache(&self, rows: usize) -> Cache<F>;
+    /// `out[r] = log p(x | η_r)`, in nats.
+    fn log_prob(&self, isa: Isa, p: &Params<F>, x: Mat<F>, eta: Mat<F>, out: &mut [F]);
+    /// The same, and `eta` is replaced by `weights[r] · ∂ log p(x | η_r) / ∂η_r`.
+    #[allow(clippy::too_many_arguments, reason = "the arguments of every density in one order")]
+    fn log_prob_grad(
+        &self,
+        isa: Isa,
+        p: &Params<F>,
+        x: Mat<F>,
+        eta: MatMut<F>,
+        weights: &[F],
+        out: &mut [F],
+        cache: &mut Cache<F>,
+    );
+    /// What the gradient of a parameter is made from, if the parameter is this likelihood's own. `rows` are those of η.
+    fn gradient<'a>(&self, _slot: Slot, _rows: usize, _cache: &'a Cache<F>) -> Option<Gradient<'a, F>> {
+        None
+    }
+    /// The mean of x for each row of η: (n, E) to (n, D).
+    fn mean(&self, isa: Isa, p: &Params<F>, eta: Mat<F>, out: MatMut<F>);
+    /// One draw of x for one row of η.
+    fn sample(&self, p: &Params<F>, eta: &[F], rng: &mut ChaCha8Rng, out: &mut [F]);
+}
+
+/// A likelihood for both scalars: what a model holds.
+pub trait AnyLikelihood: Likelihood<f32> + Likelihood<f64> {}
+impl<L: Likelihood<f32> + Likelihood<f64>> AnyLikelihood for L {}
+
+/// `q(z | η)`, where η comes from the encoder; z is a differentiable function of η and of standard noise ε.
+///
+/// `eta` is (n, E), `eps`, `z` and `dz` are (n·k, L): row `r` belongs to row `r / k` of `eta`.
+pub trait Posterior<F: Real>: Debug + Send + Sync {
+    /// Columns of z.
+    fn latent(&self) -> usize;
+    /// Columns of η.
+    fn eta_cols(&self) -> usize;
+    /// `z = T(ε; η)`.
+    fn sample(&self, isa: Isa, eta: Mat<F>, eps: Mat<F>, z: MatMut<F>);
+    /// Adds to `deta` what `dz` says of η through z.
+    fn sample_grad(&self, isa: Isa, eta: Mat<F>, eps: Mat<F>, dz: Mat<F>, deta: MatMut<F>);
+    /// The mean of z: (n, L).
+    fn mean(&self, eta: Mat<F>, out: MatMut<F>);
+    /// `out[r] = log q(z_r | η)`, in nats.
+    fn log_prob(&self, isa: Isa, z: Mat<F>, eta: Mat<F>, out: &mut [F]);
+}
+
+/// `p(z)`, with the posterior's KL to it where that has a closed form.
+pub trait Prior<F: Real>: Debug + Send + Sync {
+    /// Columns of z.
+    fn latent(&self) -> usize;
+    /// `out[r] = log p(z_r)`, in nats.
+    fn log_prob(&self, isa: Isa, z: Mat<F>, out: &mut [F]);
+    /// One draw of z.
+    fn sample(&self, rng: &mut ChaCha8Rng, out: &mut [F]);
+    /// `kl[r, j]` = the part of `KL(q(z | η_r) ‖ p(z))` that latent j contributes, in nats; (n, L).
+    fn kl(&self, isa: Isa, eta: Mat<F>, kl: MatMut<F>);
+    /// Adds `weights[r, j] · ∂ kl[r, j] / ∂η_r` to `deta`.
+    fn kl_grad(&self, isa: Isa, eta: Mat<F>, weights: Mat<F>, deta: MatMut<F>);
+}

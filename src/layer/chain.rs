@@ -1,0 +1,102 @@
+//! Layers one after the other.
+//!
+//! ```text
+//! x → f₁ → y₁ → f₂ → … → fₙ → y        dy → dyₙ₋₁ → … → dx
+//! ```
+
+use super::{AnyLayer, Cache, Gradient, Layer, Sides};
+use crate::tensor::{Buffer, Isa, Mat, Params, Real, Slot};
+use std::sync::Arc;
+
+/// `f = fₙ ∘ … ∘ f₁`. An empty chain is an error of the programmer.
+#[derive(Clone, Debug)]
+pub struct Chain {
+    layers: Vec<Arc<dyn AnyLayer>>,
+}
+
+impl Chain {
+    /// Panics when there is no layer, or when one does not take what the one before it gives.
+    pub fn new(layers: Vec<Arc<dyn AnyLayer>>) -> Self {
+        assert!(!layers.is_empty(), "a chain needs a layer");
+        for pair in layers.windows(2) {
+            let (gives, takes) = (f32::of(&*pair[0]).outputs(), f32::of(&*pair[1]).inputs());
+            assert_eq!(gives, takes, "{:?} after {:?}", pair[1], pair[0]);
+        }
+        Chain { layers }
+    }
+    /// The layers, first to last.
+    pub fn layers(&self) -> &[Arc<dyn AnyLayer>] {
+        &self.layers
+    }
+    fn last(&self) -> usize {
+        self.layers.len() - 1
+    }
+}
+
+/// The cache's buffers: outputs of all layers but the last, then the gradients of those outputs.
+fn split<F>(cache: &mut Cache<F>) -> (&mut [Buffer<F>], &mut [Buffer<F>], &mut [Cache<F>]) {
+    let middle = cache.buffers.len() / 2;
+    let (ys, dys) = cache.buffers.split_at_mut(middle);
+    (ys, dys, &mut cache.children)
+}
+
+impl<F: Real> Layer<F> for Chain {
+    fn inputs(&self) -> usize {
+        F::of(&*self.layers[0]).inputs()
+    }
+    fn outputs(&self) -> usize {
+        F::of(&*self.layers[self.last()]).outputs()
+    }
+    fn cache(&self, rows: usize) -> Cache<F> {
+        let inner = || self.layers[..self.last()].iter().map(|l| Buffer::new(rows, F::of(&**l).outputs()));
+        Cache {
+            buffers: inner().chain(inner()).collect(),
+            children: self.layers.iter().map(|l| F::of(&**l).cache(rows)).collect(),
+        }
+    }
+    fn forward(&self, isa: Isa, p: &Params<F>, x: Mat<F>, y: &mut Buffer<F>, cache: &mut Cache<F>) {
+        let (rows, (ys, _, children)) = (x.rows(), split(cache));
+        for (i, layer) in self.layers.iter().enumerate() {
+            let (before, here) = ys.split_at_mut(i);
+            let x = if i == 0 { x } else { before[i - 1].rows(rows) };
+            let y = here.first_mut().unwrap_or(y);
+            F::of(&**layer).forward(isa, p, x, y, &mut children[i]);
+        }
+    }
+    fn backward_rows(
+        &self,
+        isa: Isa,
+        p: &Params<F>,
+        x: Mat<F>,
+        y: &Buffer<F>,
+        dy: &mut Buffer<F>,
+        mut dx: Option<&mut Buffer<F>>,
+        cache: &mut Cache<F>,
+    ) {
+        let (rows, (ys, dys, children)) = (x.rows(), split(cache));
+        for (i, layer) in self.layers.iter().enumerate().rev() {
+            let (dx_inner, dy_inner) = dys.split_at_mut(i);
+            let (x, dx) = match i {
+                0 => (x, dx.take()),
+                _ => (ys[i - 1].rows(rows), dx_inner.last_mut()),
+            };
+            let (y, dy) = (ys.get(i).unwrap_or(y), dy_inner.first_mut().unwrap_or(dy));
+            F::of(&**layer).backward_rows(isa, p, x, y, dy, dx, &mut children[i]);
+        }
+    }
+    fn gradient<'a>(&self, slot: Slot, x: Mat<'a, F>, dy: Mat<'a, F>, cache: &'a Cache<F>) -> Option<Gradient<'a, F>> {
+        let rows = x.rows();
+        let (ys, dys) = cache.buffers.split_at(cache.buffers.len() / 2);
+        self.layers.iter().enumerate().find_map(|(i, layer)| {
+            let x = if i == 0 { x } else { ys[i - 1].rows(rows) };
+            let dy = dys.get(i).map_or(dy, |dy| dy.rows(rows));
+            F::of(&**layer).gradient(slot, x, dy, &cache.children[i])
+        })
+    }
+    fn kinks(&self, rows: usize, y: &Buffer<F>, cache: &Cache<F>, sides: &mut Sides) {
+        for (i, layer) in self.layers.iter().enumerate() {
+            let inner = if i == self.last() { y } else { &cache.buffers[i] };
+            F::of(&**layer).kinks(rows, inner, &cache.children[i], sides);
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! The dense layer, with its activation.
+//!
+//! ```text
+//! A = X W + b      (B, in)(in, out) + (out)        dA = dY ⊙ f'(A)
+//! Y = f(A)                                         dX = dA Wᵀ     dW = Xᵀ dA     db = Σ_rows dA
+//! ```
+
+use super::{Activation, Cache, Gradient, InitScheme, Layer, Sides, input_gradient};
+use crate::tensor::{Buffer, Isa, Layout, Mat, Params, Real, Slot};
+use elbo_kernels::activation;
+use elbo_kernels::gemm::{Accum, rows_product};
+
+/// `Y = f(X W + b)`.
+#[derive(Clone, Debug)]
+pub struct Dense {
+    weight: Slot,
+    bias: Slot,
+    activation: Activation,
+}
+
+impl Dense {
+    /// Adds `weight` and `bias` to the layout.
+    pub fn new(layout: &mut Layout, inputs: usize, outputs: usize, activation: Activation, init: InitScheme) -> Self {
+        let (weight, bias) = init.dense(inputs, outputs);
+        Dense {
+            weight: layout.weight("weight", inputs, outputs, weight),
+            bias: layout.vector("bias", outputs, bias),
+            activation,
+        }
+    }
+    /// Its weight's slot, (in, out).
+    pub fn weight(&self) -> Slot {
+        self.weight
+    }
+    /// Its bias's slot, (1, out).
+    pub fn bias(&self) -> Slot {
+        self.bias
+    }
+}
+
+impl<F: Real> Layer<F> for Dense {
+    fn inputs(&self) -> usize {
+        self.weight.rows()
+    }
+    fn outputs(&self) -> usize {
+        self.weight.cols()
+    }
+    fn cache(&self, rows: usize) -> Cache<F> {
+        // Most derivatives follow from the output; only the others need A itself.
+        let buffers = if self.activation.needs_input() { vec![Buffer::new(rows, self.weight.cols())] } else { vec![] };
+        Cache { buffers, children: vec![] }
+    }
+    fn forward(&self, isa: Isa, p: &Params<F>, x: Mat<F>, y: &mut Buffer<F>, cache: &mut Cache<F>) {
+        let (rows, panels, bias) = (x.rows(), self.weight.panels(), p.slot(&self.bias));
+        rows_product(isa, x, panels, p.slot(&self.weight), Some(bias), Accum::Replace, y.rows_mut(rows));
+        if let Some(a) = cache.buffers.first_mut() {
+            a.flat_mut(rows).copy_from_slice(y.flat(rows));
+        }
+        activation::forward(isa, self.activation, y.flat_mut(rows));
+    }
+    fn backward_rows(
+        &self,
+        isa: Isa,
+        p: &Params<F>,
+        x: Mat<F>,
+        y: &Buffer<F>,
+        dy: &mut Buffer<F>,
+        dx: Option<&mut Buffer<F>>,
+        cache: &mut Cache<F>,
+    ) {
+        let rows = x.rows();
+        let at = cache.buffers.first().unwrap_or(y);
+        activation::backward(isa, self.activation, at.flat(rows), dy.flat_mut(rows));
+        if let Some(dx) = dx {
+            input_gradient(isa, p, &self.weight, dy.rows(rows), dx.rows_mut(rows));
+        }
+    }
+    fn gradient<'a>(&self, slot: Slot, x: Mat<'a, F>, dy: Mat<'a, F>, _: &'a Cache<F>) -> Option<Gradient<'a, F>> {
+        match slot {
+            s if s == self.weight => Some(Gradient::Product(x, dy)),
+            s if s == self.bias => Some(Gradient::Sum(dy)),
+            _ => None,
+        }
+    }
+    fn kinks(&self, rows: usize, y: &Buffer<F>, _: &Cache<F>, sides: &mut Sides) {
+        if self.activation.kink().is_some() {
+            sides.signs(rows, y);
+        }
+    }
+}

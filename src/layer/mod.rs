@@ -1,0 +1,94 @@
+//! Layers: a forward pass and its two backward halves, side by side.
+//!
+//! *Rows*: [`Layer::forward`] and [`Layer::backward_rows`] need no other row than their own, so a block of rows runs
+//! through a whole chain on one thread while it is in cache. *Weights*: the gradient of a parameter needs every row;
+//! [`Layer::gradient`] says which two matrices of the rows pass it is made from, and the caller decides which tile of
+//! it to compute, on which thread, and where it goes.
+
+mod chain;
+mod dense;
+mod gated;
+mod init;
+
+pub use chain::Chain;
+pub use dense::Dense;
+pub use gated::Gated;
+pub use init::{Init, InitScheme};
+
+pub use elbo_kernels::activation::Activation;
+
+use crate::tensor::{Buffer, Isa, Mat, MatMut, Params, Real, Slot};
+use std::fmt::Debug;
+
+/// What a layer keeps between its passes, for one block of rows.
+#[derive(Clone, Debug, Default)]
+pub struct Cache<F> {
+    /// Matrices of this layer.
+    pub buffers: Vec<Buffer<F>>,
+    /// What the layers inside it keep.
+    pub children: Vec<Cache<F>>,
+}
+
+/// How a parameter's gradient is made from what the rows pass left in one block.
+#[derive(Clone, Copy, Debug)]
+pub enum Gradient<'a, F> {
+    /// `Xᵀ dY`, for a weight: `X` is (rows, in) and `dY` (rows, out).
+    Product(Mat<'a, F>, Mat<'a, F>),
+    /// The sum over rows, for a vector: (rows, out).
+    Sum(Mat<'a, F>),
+}
+
+/// A differentiable map from rows of [`inputs`](Self::inputs) to rows of [`outputs`](Self::outputs) columns.
+pub trait Layer<F: Real>: Debug + Send + Sync {
+    /// Columns of its input.
+    fn inputs(&self) -> usize;
+    /// Columns of its output.
+    fn outputs(&self) -> usize;
+    /// Memory for a block of `rows` rows. The passes allocate nothing.
+    fn cache(&self, rows: usize) -> Cache<F>;
+    /// `y = f(x)`: x is (rows, inputs), y (rows, outputs).
+    fn forward(&self, isa: Isa, p: &Params<F>, x: Mat<F>, y: &mut Buffer<F>, cache: &mut Cache<F>);
+    /// The rows half: turns `dy` into what [`gradient`](Self::gradient) needs and, if asked, replaces `dx` by the
+    /// gradient of the input. `y` is what `forward` wrote.
+    #[allow(clippy::too_many_arguments, reason = "the arguments of every layer in one order")]
+    fn backward_rows(
+        &self,
+        isa: Isa,
+        p: &Params<F>,
+        x: Mat<F>,
+        y: &Buffer<F>,
+        dy: &mut Buffer<F>,
+        dx: Option<&mut Buffer<F>>,
+        cache: &mut Cache<F>,
+    );
+    /// The weights half: what the gradient of a parameter is made from, if the parameter is this layer's.
+    fn gradient<'a>(&self, slot: Slot, x: Mat<'a, F>, dy: Mat<'a, F>, cache: &'a Cache<F>) -> Option<Gradient<'a, F>>;
+    /// Notes on which side of its kinks each unit of this block is, for a gradient checker.
+    fn kinks(&self, _rows: usize, _y: &Buffer<F>, _cache: &Cache<F>, _sides: &mut Sides) {}
+}
+
+/// Which side of a kink each unit is on, as a running hash: equal for two points when no kink lies between them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Sides(u64);
+
+impl Sides {
+    /// Notes the sign of each element of the first `rows` rows.
+    pub fn signs<F: Real>(&mut self, rows: usize, y: &Buffer<F>) {
+        for r in 0..rows {
+            for &v in y.rows(rows).row(r) {
+                self.0 = (self.0 ^ u64::from(v > F::ZERO)).wrapping_mul(0x0000_0100_0000_01B3).rotate_left(5) ^ 0x9E37;
+            }
+        }
+    }
+}
+
+/// A layer for both scalars: what a model holds.
+pub trait AnyLayer: Layer<f32> + Layer<f64> {}
+impl<L: Layer<f32> + Layer<f64>> AnyLayer for L {}
+
+/// `dX = dY Wᵀ`: the rows half of every product with a weight.
+pub(crate) fn input_gradient<F: Real>(isa: Isa, p: &Params<F>, w: &Slot, dy: Mat<F>, dx: MatMut<F>) {
+    use elbo_kernels::gemm::{Accum, rows_product};
+    let (panels, packed) = p.transposed(w);
+    rows_product(isa, dy, &panels, packed, None, Accum::Replace, dx);
+}

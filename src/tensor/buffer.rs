@@ -1,0 +1,64 @@
+//! Memory for one matrix of a block of rows, allocated once and used for any number of rows up to its capacity.
+
+use super::Real;
+use elbo_kernels::{LANES, Mat, MatMut};
+use ndarray::{Array2, ArrayView2, ArrayViewMut2, s};
+
+/// A matrix of `capacity × cols` whose rows are padded with zeros to whole vectors, so that kernels may read past the
+/// last column.
+#[derive(Clone, Debug, Default)]
+pub struct Buffer<F> {
+    data: Array2<F>,
+    cols: usize,
+}
+
+impl<F: Real> Buffer<F> {
+    /// Zeros.
+    pub fn new(capacity: usize, cols: usize) -> Self {
+        Buffer { data: Array2::zeros((capacity, cols.next_multiple_of(LANES))), cols }
+    }
+    /// Columns, without the padding.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+    /// Rows that it can hold.
+    pub fn capacity(&self) -> usize {
+        self.data.nrows()
+    }
+    fn stride(&self) -> usize {
+        self.data.ncols()
+    }
+    fn slice(&self) -> &[F] {
+        self.data.as_slice().unwrap_or_default()
+    }
+    fn slice_mut(&mut self) -> &mut [F] {
+        self.data.as_slice_mut().unwrap_or_default()
+    }
+    /// The first `rows` rows.
+    pub fn rows(&self, rows: usize) -> Mat<'_, F> {
+        Mat::new(self.slice(), rows, self.cols, self.stride())
+    }
+    /// The first `rows` rows, to be written.
+    pub fn rows_mut(&mut self, rows: usize) -> MatMut<'_, F> {
+        let (cols, stride) = (self.cols, self.stride());
+        MatMut::new(self.slice_mut(), rows, cols, stride)
+    }
+    /// The first `rows` rows with their padding, as one slice: for elementwise maps, which may as well run on through
+    /// the padding.
+    pub fn flat_mut(&mut self, rows: usize) -> &mut [F] {
+        let n = rows * self.stride();
+        &mut self.slice_mut()[..n]
+    }
+    /// As [`flat_mut`](Self::flat_mut), read.
+    pub fn flat(&self, rows: usize) -> &[F] {
+        &self.slice()[..rows * self.stride()]
+    }
+    /// The first `rows` rows as an ndarray view.
+    pub fn view(&self, rows: usize) -> ArrayView2<'_, F> {
+        self.data.slice(s![..rows, ..self.cols])
+    }
+    /// The first `rows` rows as a mutable ndarray view.
+    pub fn view_mut(&mut self, rows: usize) -> ArrayViewMut2<'_, F> {
+        self.data.slice_mut(s![..rows, ..self.cols])
+    }
+}

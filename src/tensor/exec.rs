@@ -1,0 +1,70 @@
+//! How to run: which instruction set, and how many threads.
+
+use crate::error::{Error, Result};
+use elbo_kernels::Isa;
+use elbo_kernels::par::Par;
+use std::sync::Arc;
+
+/// The instruction set and the threads that a computation uses. Results do not depend on the number of threads.
+#[derive(Clone, Debug)]
+pub struct Exec {
+    isa: Isa,
+    pool: Option<Arc<rayon::ThreadPool>>,
+}
+
+impl Exec {
+    /// One thread, and the instruction set that [`Isa::detect`] finds.
+    ///
+    /// # Errors
+    /// When the environment's `ELBO_ISA` names an instruction set that this processor lacks.
+    pub fn sequential() -> Result<Self> {
+        Self::with_isa(Isa::detect().map_err(|e| Error::input(e).hint("unset ELBO_ISA, or name one of those"))?, 1)
+    }
+    /// `threads` threads (0: as many as there are cores).
+    ///
+    /// # Errors
+    /// As [`sequential`](Self::sequential), and when the threads cannot be started.
+    pub fn new(threads: usize) -> Result<Self> {
+        let isa = Self::sequential()?.isa;
+        Self::with_isa(isa, threads)
+    }
+    /// A given instruction set and number of threads (0: as many as there are cores).
+    ///
+    /// # Errors
+    /// When there are too many threads to start.
+    pub fn with_isa(isa: Isa, threads: usize) -> Result<Self> {
+        let threads = match threads {
+            0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
+            n => n,
+        };
+        if threads == 1 {
+            return Ok(Exec { isa, pool: None });
+        }
+        let pool = (threads <= 1024)
+            .then(|| rayon::ThreadPoolBuilder::new().num_threads(threads).build().ok())
+            .flatten()
+            .ok_or_else(|| {
+                Error::input(format!("cannot start {threads} threads")).hint("--threads 0 uses every core")
+            })?;
+        Ok(Exec { isa, pool: Some(Arc::new(pool)) })
+    }
+    /// The instruction set.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+    /// Threads.
+    pub fn threads(&self) -> usize {
+        self.pool.as_ref().map_or(1, |p| p.current_num_threads())
+    }
+    /// How kernels may run inside [`install`](Self::install).
+    pub fn par(&self) -> Par {
+        if self.pool.is_some() { Par::Pool } else { Par::Sequential }
+    }
+    /// Runs `f` inside the pool, so that it need not be entered again for each piece of work.
+    pub fn install<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
+        match &self.pool {
+            Some(pool) => pool.install(f),
+            None => f(),
+        }
+    }
+}

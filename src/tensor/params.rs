@@ -1,0 +1,256 @@
+//! Flat state: every parameter of a model in one slab, its gradient in a second, its moments in two more.
+//!
+//! A layer holds [`Slot`]s, never data. A slot knows its shape and its place; weights are stored in the order of
+//! [`Panels`], which only this file packs and unpacks: files and checks see plain rows and columns.
+
+use super::{Noise, Real, Stream};
+use crate::layer::Init;
+use elbo_kernels::panels::Panels;
+use elbo_kernels::par::{Par, for_each_piece};
+use ndarray::Array2;
+
+/// Where a parameter lies: `rows × cols` at an offset of a slab. A weight is (in, out), a bias (1, out).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Slot {
+    index: usize,
+    offset: usize,
+    transposed: Option<usize>,
+    panels: Panels,
+}
+
+impl Slot {
+    /// Its number in the layout.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+    /// Its storage order.
+    pub fn panels(&self) -> &Panels {
+        &self.panels
+    }
+    /// Rows: a weight's inputs.
+    pub fn rows(&self) -> usize {
+        self.panels.rows()
+    }
+    /// Columns: a weight's outputs.
+    pub fn cols(&self) -> usize {
+        self.panels.cols()
+    }
+    /// Real elements, without padding.
+    pub fn count(&self) -> usize {
+        self.rows() * self.cols()
+    }
+    /// Its range of the slab, padding included.
+    pub fn range(&self) -> std::ops::Range<usize> {
+        self.offset..self.offset + self.panels.len()
+    }
+}
+
+/// One parameter's entry in a [`Layout`].
+#[derive(Clone, PartialEq, Debug)]
+pub struct Entry {
+    /// Its name in files, such as `encoder.0.weight`.
+    pub name: String,
+    /// Its shape and place.
+    pub slot: Slot,
+    /// How it starts.
+    pub init: Init,
+}
+
+/// The names, shapes and places of a model's parameters, in canonical order.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Layout {
+    entries: Vec<Entry>,
+    path: Vec<String>,
+    len: usize,
+    transposed_len: usize,
+    transposes: bool,
+}
+
+impl Layout {
+    /// An empty layout.
+    pub fn new() -> Self {
+        Layout { transposes: true, ..Layout::default() }
+    }
+    /// Adds what `f` adds, with `name` before its parameters' names.
+    pub fn scope<R>(&mut self, name: impl ToString, f: impl FnOnce(&mut Self) -> R) -> R {
+        self.path.push(name.to_string());
+        let out = f(self);
+        self.path.pop();
+        out
+    }
+    /// Adds what `f` adds without the transposed copies that an input's gradient needs: for a layer whose input
+    /// nobody differentiates.
+    pub fn without_input_gradient<R>(&mut self, f: impl FnOnce(&mut Self) -> R) -> R {
+        let before = std::mem::replace(&mut self.transposes, false);
+        let out = f(self);
+        self.transposes = before;
+        out
+    }
+    fn push(&mut self, name: &str, rows: usize, cols: usize, init: Init, transposes: bool) -> Slot {
+        let panels = Panels::new(rows, cols);
+        let transposed = transposes.then_some(self.transposed_len);
+        if transposes {
+            self.transposed_len += Panels::new(cols, rows).len();
+        }
+        let slot = Slot { index: self.entries.len(), offset: self.len, transposed, panels };
+        self.len += panels.len();
+        let path: Vec<&str> = self.path.iter().map(String::as_str).chain([name]).collect();
+        self.entries.push(Entry { name: path.join("."), slot, init });
+        slot
+    }
+    /// Adds a weight of `inputs × outputs`.
+    pub fn weight(&mut self, name: &str, inputs: usize, outputs: usize, init: Init) -> Slot {
+        self.push(name, inputs, outputs, init, self.transposes)
+    }
+    /// Adds a vector: a bias, a gain, a log-variance.
+    pub fn vector(&mut self, name: &str, len: usize, init: Init) -> Slot {
+        self.push(name, 1, len, init, false)
+    }
+    /// The parameters, in canonical order.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+    /// The entry of a name.
+    pub fn find(&self, name: &str) -> Option<&Entry> {
+        self.entries.iter().find(|e| e.name == name)
+    }
+    /// Elements of a slab, padding included.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+    /// Whether there are no parameters.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+    /// Real parameters, without padding.
+    pub fn count(&self) -> usize {
+        self.entries.iter().map(|e| e.slot.count()).sum()
+    }
+}
+
+/// One number for each parameter of a layout: values, gradients or moments.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Slab<F> {
+    data: Box<[F]>,
+}
+
+impl<F: Real> Slab<F> {
+    /// Zeros.
+    pub fn zeros(layout: &Layout) -> Self {
+        Slab { data: vec![F::ZERO; layout.len()].into() }
+    }
+    /// All of it, in storage order, padding included.
+    pub fn data(&self) -> &[F] {
+        &self.data
+    }
+    /// As [`data`](Self::data), to be written. Padding must stay zero.
+    pub fn data_mut(&mut self) -> &mut [F] {
+        &mut self.data
+    }
+    /// A slot's part, in storage order.
+    pub fn slot(&self, slot: &Slot) -> &[F] {
+        &self.data[slot.range()]
+    }
+    /// A slot's element.
+    pub fn get(&self, slot: &Slot, row: usize, col: usize) -> F {
+        self.data[slot.offset + slot.panels.index(row, col)]
+    }
+    /// Sets a slot's element.
+    pub fn set(&mut self, slot: &Slot, row: usize, col: usize, value: F) {
+        self.data[slot.offset + slot.panels.index(row, col)] = value;
+    }
+    /// A slot as plain (out, in) rows and columns, PyTorch's layout of a weight; a vector as (out, 1).
+    pub fn unpack(&self, slot: &Slot) -> Array2<F> {
+        let mut out = Array2::zeros((slot.cols(), slot.rows()));
+        let data = out.as_slice_mut().unwrap_or_default();
+        slot.panels.unpack(self.slot(slot), [1, slot.rows()], data);
+        out
+    }
+    /// The inverse of [`unpack`](Self::unpack), from a slice in (out, in) order. Panics when its length is not the slot's.
+    pub fn pack(&mut self, slot: &Slot, plain: &[F]) {
+        assert_eq!(plain.len(), slot.count(), "a slot of {}×{}", slot.rows(), slot.cols());
+        slot.panels.pack(plain, [1, slot.rows()], &mut self.data[slot.range()]);
+    }
+    /// The same numbers in the other scalar.
+    pub fn cast<G: Real>(&self) -> Slab<G> {
+        Slab { data: self.data.iter().map(|x| G::from_f64(x.to_f64())).collect() }
+    }
+}
+
+/// A panel of a weight's transpose: a piece of work for [`Params::refresh`].
+#[derive(Clone, Copy, Debug)]
+struct TransposePanel {
+    slot: Slot,
+    panel: usize,
+}
+
+/// A model's parameters, with a transposed copy of each weight through which an input's gradient flows.
+#[derive(Clone, Debug)]
+pub struct Params<F> {
+    values: Slab<F>,
+    transposed: Box<[F]>,
+    panels: Vec<TransposePanel>,
+}
+
+impl<F: Real> Params<F> {
+    /// Zeros.
+    pub fn zeros(layout: &Layout) -> Self {
+        let panels = layout.entries.iter().filter(|e| e.slot.transposed.is_some()).flat_map(|e| {
+            let turned = Panels::new(e.slot.cols(), e.slot.rows());
+            (0..turned.count()).map(|panel| TransposePanel { slot: e.slot, panel })
+        });
+        Params {
+            values: Slab::zeros(layout),
+            transposed: vec![F::ZERO; layout.transposed_len].into(),
+            panels: panels.collect(),
+        }
+    }
+    /// Initial values: a function of the layout and the seed.
+    pub fn init(layout: &Layout, noise: &Noise) -> Self {
+        let mut params = Self::zeros(layout);
+        for e in &layout.entries {
+            let mut rng = noise.rng(Stream::Init, 0, e.slot.index as u64, 0);
+            // Drawn in PyTorch's order (out, in) and in f32, so that f32 and f64 start from the same values.
+            let plain = e.init.draw(e.slot.cols(), e.slot.rows(), &mut rng);
+            let plain: Vec<F> = plain.iter().map(|x| F::from_f64(f64::from(*x))).collect();
+            params.values.pack(&e.slot, &plain);
+        }
+        params.refresh(Par::Sequential);
+        params
+    }
+    /// The values.
+    pub fn values(&self) -> &Slab<F> {
+        &self.values
+    }
+    /// The values, to be changed; call [`refresh`](Self::refresh) before they are used again.
+    pub fn values_mut(&mut self) -> &mut Slab<F> {
+        &mut self.values
+    }
+    /// A slot's values in storage order.
+    pub fn slot(&self, slot: &Slot) -> &[F] {
+        self.values.slot(slot)
+    }
+    /// A weight's transpose, packed as an `out × in` matrix. Panics when the layout kept none.
+    pub fn transposed(&self, slot: &Slot) -> (Panels, &[F]) {
+        let panels = Panels::new(slot.cols(), slot.rows());
+        let Some(at) = slot.transposed else { panic!("parameter {} keeps no transpose", slot.index) };
+        (panels, &self.transposed[at..at + panels.len()])
+    }
+    /// Brings the transposed copies up to date.
+    pub fn refresh(&mut self, par: Par) {
+        let values = &self.values;
+        let turned = |t: &TransposePanel| Panels::new(t.slot.cols(), t.slot.rows());
+        let len = |t: &TransposePanel| t.slot.cols() * turned(t).panel(t.panel).width;
+        for_each_piece(par, &self.panels, &mut self.transposed, len, |t, out| {
+            turned(t).transpose_panel(t.panel, &t.slot.panels, values.slot(&t.slot), out);
+        });
+    }
+    /// The same parameters in the other scalar.
+    pub fn cast<G: Real>(&self) -> Params<G> {
+        Params {
+            values: self.values.cast(),
+            transposed: self.transposed.iter().map(|x| G::from_f64(x.to_f64())).collect(),
+            panels: self.panels.clone(),
+        }
+    }
+}
