@@ -4,8 +4,12 @@
 //! instruction set by [`Isa::run`]; memory is the caller's; how to run (alone or on a pool) is an argument.
 #![deny(unsafe_op_in_unsafe_fn, missing_docs)]
 
+pub mod activation;
 mod isa;
+mod map;
+pub mod math;
 mod micro;
+pub mod reference;
 mod simd;
 
 pub use isa::{Isa, Op};
