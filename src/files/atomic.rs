@@ -1,6 +1,6 @@
 //! Writing without a moment at which the file is half there.
 //!
-//! [`write`] fills a temporary file in the target's own folder (a rename is atomic only within a file system), syncs
+//! [`write()`] fills a temporary file in the target's own folder (a rename is atomic only within a file system), syncs
 //! it, renames it over the target and syncs the folder. Whatever fails on the way, the previous file is untouched and
 //! the temporary one is removed; only a killed process can leave one behind, named `.elbo-*.tmp`.
 

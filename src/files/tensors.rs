@@ -203,7 +203,7 @@ fn header(metadata: &Value, tensors: &[&Tensor<'_>]) -> Vec<u8> {
 /// A file of tensors in memory.
 #[derive(Clone, PartialEq, Debug)]
 pub struct TensorFile {
-    /// The object given to [`write`].
+    /// The object given to [`write()`].
     pub metadata: Value,
     /// The tensors in the file's order.
     pub tensors: Vec<Tensor<'static>>,
