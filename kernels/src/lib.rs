@@ -5,12 +5,16 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 #![warn(missing_docs)]
 
+pub mod activation;
 pub mod gemm;
 mod isa;
+mod map;
 mod mat;
+pub mod math;
 mod micro;
 pub mod panels;
 pub mod par;
+pub mod reference;
 mod simd;
 
 pub use isa::{Isa, Op};

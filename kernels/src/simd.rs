@@ -28,6 +28,7 @@ pub trait Element:
     + core::ops::Div<Output = Self>
     + core::ops::Neg<Output = Self>
     + core::ops::AddAssign
+    + crate::math::Coefficients
     + sealed::Sealed
 {
     /// 0

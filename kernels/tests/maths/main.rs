@@ -1,0 +1,5 @@
+//! The elementwise half of the kernels against plain oracles, on every instruction set of this processor.
+
+mod activation;
+mod math;
+mod support;
