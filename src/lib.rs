@@ -2,7 +2,9 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod data;
 mod error;
+pub mod nearest;
 pub mod tensor;
 
 pub use error::{Error, ErrorKind, Result};

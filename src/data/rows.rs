@@ -1,0 +1,268 @@
+//! A matrix of data rows in memory, in the smallest type that holds them.
+
+use crate::{Error, Result};
+use elbo_kernels::Element;
+use ndarray::{Array2, ArrayView2};
+
+/// How the values of one row form a picture: `height × width × channels`, channels last.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ImageShape {
+    /// Pixels from top to bottom.
+    pub height: usize,
+    /// Pixels from left to right.
+    pub width: usize,
+    /// Values per pixel: 1 (grey) or 3 (red, green, blue).
+    pub channels: usize,
+}
+
+impl ImageShape {
+    /// Reads the dimensions after the first: two are height and width; a third of 1 or 3 is channels.
+    pub(super) fn from_dims(dims: &[usize]) -> Option<Self> {
+        match *dims {
+            [height, width] => Some(ImageShape { height, width, channels: 1 }),
+            [height, width, channels @ (1 | 3)] => Some(ImageShape { height, width, channels }),
+            _ => None,
+        }
+    }
+
+    /// Values in one picture, or nothing if that overflows.
+    pub fn values(self) -> Option<usize> {
+        self.height.checked_mul(self.width)?.checked_mul(self.channels)
+    }
+}
+
+/// The values, row after row.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) enum Values {
+    /// Pixels: a byte `b` stands for `b / 255`.
+    Bytes(Vec<u8>),
+    /// Numbers as they are.
+    Floats(Vec<f32>),
+}
+
+impl Values {
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Values::Bytes(v) => v.len(),
+            Values::Floats(v) => v.len(),
+        }
+    }
+}
+
+/// Data rows in memory, `(rows, cols)`. Bytes stay bytes, a quarter of the memory of floats, and become numbers in
+/// [0, 1] while they are gathered; other numbers are held as `f32` and are finite.
+///
+/// ```
+/// use elbo::data::Rows;
+/// let rows = Rows::from_u8(vec![0, 51, 255, 0], 2)?;
+/// let mut row = [0.0f32; 2];
+/// rows.gather(1, &mut row);
+/// assert_eq!(row, [1.0, 0.0]);
+/// # Ok::<(), elbo::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Debug)]
+pub struct Rows {
+    values: Values,
+    rows: usize,
+    cols: usize,
+    image: Option<ImageShape>,
+    names: Option<Vec<String>>,
+}
+
+impl Rows {
+    /// Checks what every source must: rows, columns, finite numbers, and row numbers that fit 32 bits.
+    pub(super) fn new(values: Values, cols: usize) -> Result<Rows> {
+        if cols == 0 {
+            return Err(Error::input("the data have no columns").hint("each row needs at least one value"));
+        }
+        if values.len() == 0 {
+            return Err(Error::input("the data have no rows"));
+        }
+        if !values.len().is_multiple_of(cols) {
+            let n = values.len();
+            return Err(Error::input(format!("{n} values do not fill rows of {cols} columns")));
+        }
+        let count = values.len() / cols;
+        if u32::try_from(count).is_err() {
+            return Err(Error::input(format!("{count} rows are more than row numbers of 32 bits can count")));
+        }
+        let rows = Rows { values, rows: count, cols, image: None, names: None };
+        rows.check_finite()?;
+        Ok(rows)
+    }
+
+    /// Pixels, row after row, `cols` to a row; a byte `b` stands for `b / 255`.
+    ///
+    /// # Errors
+    /// No rows, no columns, or bytes that do not fill the last row.
+    pub fn from_u8(data: Vec<u8>, cols: usize) -> Result<Rows> {
+        Self::new(Values::Bytes(data), cols)
+    }
+
+    /// Numbers, `(rows, cols)`. An array in row-major order is taken over, not copied.
+    ///
+    /// # Errors
+    /// No rows, no columns, or a value that is not finite (named by row and column).
+    pub fn from_f32(data: Array2<f32>) -> Result<Rows> {
+        let cols = data.ncols();
+        let len = data.len();
+        let values = if data.is_standard_layout() {
+            let (mut values, offset) = data.into_raw_vec_and_offset();
+            values.drain(..offset.unwrap_or(0));
+            values.truncate(len);
+            values
+        } else {
+            data.iter().copied().collect()
+        };
+        Self::new(Values::Floats(values), cols)
+    }
+
+    /// A copy of numbers that the caller keeps, `(rows, cols)`.
+    ///
+    /// # Errors
+    /// As [`from_f32`](Rows::from_f32).
+    pub fn from_view(data: ArrayView2<f32>) -> Result<Rows> {
+        Self::from_f32(data.to_owned())
+    }
+
+    /// Says that each row is a picture.
+    ///
+    /// # Errors
+    /// A shape whose values are not the number of columns.
+    pub fn with_image(mut self, image: ImageShape) -> Result<Rows> {
+        if image.values() != Some(self.cols) {
+            let ImageShape { height, width, channels } = image;
+            let cols = self.cols;
+            let what = format!("a picture of {height} x {width} x {channels} does not fit rows of {cols} columns");
+            return Err(Error::input(what));
+        }
+        self.image = Some(image);
+        Ok(self)
+    }
+
+    /// Names the columns.
+    ///
+    /// # Errors
+    /// A number of names that is not the number of columns.
+    pub fn with_names(mut self, names: Vec<String>) -> Result<Rows> {
+        if names.len() != self.cols {
+            return Err(Error::input(format!("{} names for {} columns", names.len(), self.cols)));
+        }
+        self.names = Some(names);
+        Ok(self)
+    }
+
+    /// Number of rows, at least 1.
+    #[allow(clippy::len_without_is_empty)] // never empty
+    pub fn len(&self) -> usize {
+        self.rows
+    }
+
+    /// Number of columns, at least 1.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// The picture that each row is, if it is one.
+    pub fn image(&self) -> Option<ImageShape> {
+        self.image
+    }
+
+    /// The columns' names, if the source has them.
+    pub fn names(&self) -> Option<&[String]> {
+        self.names.as_deref()
+    }
+
+    /// What stored numbers are multiplied by when gathered: 1/255 for bytes, else 1.
+    pub fn scale(&self) -> f64 {
+        match self.values {
+            Values::Bytes(_) => 1.0 / 255.0,
+            Values::Floats(_) => 1.0,
+        }
+    }
+
+    /// Writes one row as numbers, `(cols)`. A byte becomes `b · (1/255)`, computed in `F`.
+    ///
+    /// # Panics
+    /// A row that does not exist, or an `out` whose length is not the number of columns.
+    pub fn gather<F: Element>(&self, row: usize, out: &mut [F]) {
+        let (rows, cols, values) = (self.rows, self.cols, out.len());
+        assert!(row < rows && values == cols, "row {row} of ({rows}, {cols}) into {values} values");
+        let span = row * self.cols..(row + 1) * self.cols;
+        match &self.values {
+            Values::Bytes(bytes) => {
+                let scale = F::ONE / F::from_f64(255.0);
+                for (o, &b) in out.iter_mut().zip(&bytes[span]) {
+                    *o = F::from_f64(f64::from(b)) * scale;
+                }
+            }
+            Values::Floats(floats) => {
+                for (o, &x) in out.iter_mut().zip(&floats[span]) {
+                    *o = F::from_f64(f64::from(x));
+                }
+            }
+        }
+    }
+
+    /// One value, scaled as [`gather`](Rows::gather) scales it.
+    ///
+    /// # Panics
+    /// A row or a column that does not exist.
+    pub fn value(&self, row: usize, col: usize) -> f64 {
+        assert!(row < self.rows && col < self.cols, "({row}, {col}) of ({}, {})", self.rows, self.cols);
+        let at = row * self.cols + col;
+        match &self.values {
+            Values::Bytes(bytes) => f64::from(bytes[at]) * self.scale(),
+            Values::Floats(floats) => f64::from(floats[at]),
+        }
+    }
+
+    /// The least and the greatest value of a row.
+    pub(super) fn row_range(&self, row: usize) -> (f64, f64) {
+        let span = row * self.cols..(row + 1) * self.cols;
+        match &self.values {
+            Values::Bytes(bytes) => {
+                let (low, high) = bytes[span].iter().fold((255, 0), |(low, high), &b| (b.min(low), b.max(high)));
+                (f64::from(low) * self.scale(), f64::from(high) * self.scale())
+            }
+            Values::Floats(floats) => {
+                let start = (f32::INFINITY, f32::NEG_INFINITY);
+                let (low, high) = floats[span].iter().fold(start, |(low, high), &x| (x.min(low), x.max(high)));
+                (f64::from(low), f64::from(high))
+            }
+        }
+    }
+
+    /// The first column of `row` whose value fails `test`, with the value.
+    pub(super) fn first_failing(&self, row: usize, test: impl Fn(f64) -> bool) -> Option<(usize, f64)> {
+        (0..self.cols).map(|col| (col, self.value(row, col))).find(|&(_, v)| !test(v))
+    }
+
+    /// A column as messages name it: its number, and its name where there is one.
+    pub(super) fn column(&self, col: usize) -> String {
+        match self.names.as_deref().and_then(|names| names.get(col)) {
+            Some(name) => format!("column {col} (\"{name}\")"),
+            None => format!("column {col}"),
+        }
+    }
+
+    /// Whether the values are bytes, which lie in [0, 1] once scaled.
+    pub(super) fn is_bytes(&self) -> bool {
+        matches!(self.values, Values::Bytes(_))
+    }
+
+    fn check_finite(&self) -> Result<()> {
+        let Values::Floats(floats) = &self.values else { return Ok(()) };
+        let Some(at) = floats.iter().position(|x| !x.is_finite()) else { return Ok(()) };
+        let (row, col) = (at / self.cols, at % self.cols);
+        let what = format!("row {row}, {} is {}, not a finite 32-bit number", self.column(col), floats[at]);
+        Err(Error::input(what).hint("rows and columns count from 0; remove or fill in such values"))
+    }
+}
+
+impl TryFrom<ArrayView2<'_, f32>> for Rows {
+    type Error = Error;
+    fn try_from(data: ArrayView2<'_, f32>) -> Result<Rows> {
+        Rows::from_view(data)
+    }
+}

@@ -1,0 +1,174 @@
+//! Binary numbers, streamed: memory grows with what was read, never with what a header claims.
+
+use super::input::Input;
+use crate::data::rows::Values;
+use crate::{Error, Result};
+use byteorder::{BigEndian, ByteOrder, LittleEndian};
+
+/// The type of stored numbers; IDX has no wide unsigned ones, NPY has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Number {
+    U8,
+    I8,
+    #[cfg(feature = "files")]
+    U16,
+    I16,
+    #[cfg(feature = "files")]
+    U32,
+    I32,
+    #[cfg(feature = "files")]
+    U64,
+    #[cfg(feature = "files")]
+    I64,
+    F32,
+    F64,
+}
+
+impl Number {
+    /// Bytes of one number.
+    pub(super) fn size(self) -> usize {
+        match self {
+            Number::U8 | Number::I8 => 1,
+            Number::I16 => 2,
+            Number::I32 | Number::F32 => 4,
+            Number::F64 => 8,
+            #[cfg(feature = "files")]
+            Number::U16 => 2,
+            #[cfg(feature = "files")]
+            Number::U32 => 4,
+            #[cfg(feature = "files")]
+            Number::U64 | Number::I64 => 8,
+        }
+    }
+
+    /// Reads one number of this type from the start of a slice. Beyond 2⁵³, the nearest `f64`.
+    fn decoder<B: ByteOrder>(self) -> fn(&[u8]) -> f64 {
+        match self {
+            Number::U8 => |b| f64::from(b[0]),
+            Number::I8 => |b| f64::from(b[0] as i8),
+            #[cfg(feature = "files")]
+            Number::U16 => |b| f64::from(B::read_u16(b)),
+            Number::I16 => |b| f64::from(B::read_i16(b)),
+            #[cfg(feature = "files")]
+            Number::U32 => |b| f64::from(B::read_u32(b)),
+            Number::I32 => |b| f64::from(B::read_i32(b)),
+            #[cfg(feature = "files")]
+            Number::U64 => |b| B::read_u64(b) as f64,
+            #[cfg(feature = "files")]
+            Number::I64 => |b| B::read_i64(b) as f64,
+            Number::F32 => |b| f64::from(B::read_f32(b)),
+            Number::F64 => |b| B::read_f64(b),
+        }
+    }
+}
+
+/// What a header says follows it: `rows × cols` numbers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Header {
+    pub(super) number: Number,
+    pub(super) big_endian: bool,
+    /// All dimensions, rows first.
+    pub(super) dims: Vec<usize>,
+}
+
+impl Header {
+    pub(super) fn rows(&self) -> usize {
+        self.dims[0]
+    }
+
+    /// Numbers in a row: the product of the dimensions after the first.
+    ///
+    /// # Errors
+    /// No dimension, a dimension of 0, or a size in bytes beyond what memory can address.
+    pub(super) fn cols(&self, input: &Input) -> Result<usize> {
+        let dims = &self.dims;
+        if dims.is_empty() {
+            return Err(input.error("a single number without dimensions").hint("data have rows and columns"));
+        }
+        if dims.contains(&0) {
+            return Err(input.error(format!("the header claims {}: there are no data", shape(dims))));
+        }
+        let bytes = dims.iter().try_fold(self.number.size(), |n, &d| n.checked_mul(d));
+        match bytes {
+            Some(n) if isize::try_from(n).is_ok() => Ok(dims[1..].iter().product()),
+            _ => Err(input.error(format!("the header claims {}, more than memory can address", shape(dims)))),
+        }
+    }
+
+    /// Reads the data into `values`, behind what is there: bytes to bytes, all other types to `f32`.
+    pub(super) fn read_into(&self, input: &mut Input, values: &mut Values) -> Result<()> {
+        match values {
+            Values::Bytes(bytes) => self.each_chunk(input, bytes, |chunk, bytes| bytes.extend_from_slice(chunk)),
+            Values::Floats(floats) => {
+                let (decode, size) = (self.decoder(), self.number.size());
+                self.each_chunk(input, floats, |chunk, floats| {
+                    floats.extend(chunk.chunks_exact(size).map(|b| decode(b) as f32));
+                })
+            }
+        }
+    }
+
+    /// Reads the data as labels, each a finite number.
+    pub(super) fn read_labels(&self, input: &mut Input) -> Result<Vec<f64>> {
+        if self.cols(input)? != 1 {
+            let error = input.error(format!("labels have one dimension, and this file has {}", shape(&self.dims)));
+            return Err(error.hint("is this the file of the data themselves?"));
+        }
+        let (decode, size) = (self.decoder(), self.number.size());
+        let mut labels = Vec::new();
+        self.each_chunk(input, &mut labels, |chunk, labels| labels.extend(chunk.chunks_exact(size).map(decode)))?;
+        match labels.iter().position(|x| !x.is_finite()) {
+            Some(row) => Err(input.error(format!("the label of row {row} is {}, not a finite number", labels[row]))),
+            None => Ok(labels),
+        }
+    }
+
+    /// An empty store of the type that the numbers are kept in.
+    pub(super) fn store(&self) -> Values {
+        if self.number == Number::U8 { Values::Bytes(Vec::new()) } else { Values::Floats(Vec::new()) }
+    }
+
+    fn decoder(&self) -> fn(&[u8]) -> f64 {
+        if self.big_endian { self.number.decoder::<BigEndian>() } else { self.number.decoder::<LittleEndian>() }
+    }
+
+    /// Reads all data in chunks of whole numbers and checks that nothing follows.
+    fn each_chunk<T>(&self, input: &mut Input, out: &mut Vec<T>, add: impl Fn(&[u8], &mut Vec<T>)) -> Result<()> {
+        let size = self.number.size();
+        let row_bytes = self.cols(input)? * size;
+        let total = self.rows() * row_bytes;
+        let mut chunk = vec![0; total.min(1 << 16)];
+        let mut done = 0;
+        while done < total {
+            let want = chunk.len().min(total - done);
+            let got = input.fill(&mut chunk[..want])?;
+            done += got;
+            if got < want {
+                let row = done / row_bytes;
+                let promised = shape(&self.dims);
+                let what = format!(
+                    "the header claims {promised}, but the file ends in row {row} ({done} of {total} bytes of data)"
+                );
+                return Err(input.error(what).hint("rows count from 0; the file is cut short or its header is wrong"));
+            }
+            reserve(out, want / size, (total - done) / size).map_err(|e| e.at(input.place()))?;
+            add(&chunk[..want], out);
+        }
+        input.expect_end()
+    }
+}
+
+/// Makes room for `more` numbers. Room doubles, as it does in any `Vec`, but never beyond the `later` ones still to come,
+/// so that a whole file sits in memory of exactly its size.
+fn reserve<T>(out: &mut Vec<T>, more: usize, later: usize) -> Result<()> {
+    if out.capacity() - out.len() >= more {
+        return Ok(());
+    }
+    let extra = more + out.len().min(later);
+    out.try_reserve_exact(extra).map_err(|_| Error::input("there is not enough memory for the data"))
+}
+
+/// Dimensions as people write them: `60000 x 28 x 28`.
+pub(super) fn shape(dims: &[usize]) -> String {
+    dims.iter().map(usize::to_string).collect::<Vec<_>>().join(" x ")
+}

@@ -1,0 +1,111 @@
+//! CSV: a header line with the columns' names, then numbers.
+
+use super::input::Input;
+use crate::data::Labels;
+use crate::data::rows::{Rows, Values};
+use crate::{Error, Result};
+use csv::{ByteRecord, Reader, ReaderBuilder, Trim};
+
+/// A table being read, with what its errors name.
+struct Table {
+    place: String,
+    reader: Reader<Input>,
+    names: Vec<String>,
+}
+
+impl Table {
+    fn open(input: Input) -> Result<Table> {
+        let place = input.place().to_owned();
+        // Ragged rows get an error of our own, with row and column.
+        let mut reader = ReaderBuilder::new().flexible(true).trim(Trim::All).from_reader(input);
+        let header = reader.byte_headers().map_err(|e| damaged(&place, &e))?;
+        let names: Vec<String> = header.iter().map(|n| String::from_utf8_lossy(n).into_owned()).collect();
+        let at = |error: Error| error.at(place.clone());
+        if names.iter().all(String::is_empty) {
+            return Err(at(Error::input("line 1 has no column names")));
+        }
+        if names.iter().all(|name| name.parse::<f64>().is_ok()) {
+            let error = Error::input("line 1 holds numbers: a CSV file starts with the columns' names");
+            return Err(at(error.hint("put a line of names before the data")));
+        }
+        if let (1, Some(other)) = (names.len(), names[0].chars().find(|c| ";\t|".contains(*c))) {
+            let error = Error::input(format!("line 1 has one column, with {other:?} in its name"));
+            return Err(at(error.hint("separate the columns with commas")));
+        }
+        Ok(Table { place, reader, names })
+    }
+
+    /// The next row, checked for its length: `false` at the end.
+    fn next(&mut self, record: &mut ByteRecord, row: usize) -> Result<bool> {
+        if !self.reader.read_byte_record(record).map_err(|e| damaged(&self.place, &e))? {
+            return Ok(false);
+        }
+        let (found, expected) = (record.len(), self.names.len());
+        if found == expected {
+            return Ok(true);
+        }
+        let place = self.place_of(record, row);
+        let error = Error::input(format!("{place} has {found} fields, and the header has {expected}"));
+        Err(error.at(self.place.clone()).hint("each line needs one field for each column"))
+    }
+
+    /// Where a record is: its line counts from 1 with the header, its row from 0 without.
+    fn place_of(&self, record: &ByteRecord, row: usize) -> String {
+        let line = record.position().map_or(0, csv::Position::line);
+        format!("line {line} (row {row}, counted from 0 without the header)")
+    }
+
+    fn cell_error(&self, record: &ByteRecord, row: usize, col: usize, why: &str) -> Error {
+        let text = String::from_utf8_lossy(&record[col]);
+        let shown: String = text.chars().take(40).collect();
+        let found = if text.is_empty() { "is empty".to_owned() } else { format!("is {shown:?}{why}") };
+        let place = self.place_of(record, row);
+        let error = Error::input(format!("{place}, column {col} (\"{}\") {found}", self.names[col]));
+        error.at(self.place.clone()).hint("each cell needs a finite number; remove or fill in the row")
+    }
+}
+
+/// Reads data rows.
+pub(super) fn rows(input: Input) -> Result<Rows> {
+    let mut table = Table::open(input)?;
+    let mut values = Vec::new();
+    let mut record = ByteRecord::new();
+    let mut row = 0;
+    while table.next(&mut record, row)? {
+        for (col, field) in record.iter().enumerate() {
+            let parsed = std::str::from_utf8(field).ok().and_then(|text| text.parse::<f32>().ok());
+            let Some(value) = parsed else {
+                return Err(table.cell_error(&record, row, col, ", not a number"));
+            };
+            if !value.is_finite() {
+                return Err(table.cell_error(&record, row, col, ", not a finite 32-bit number"));
+            }
+            values.push(value);
+        }
+        row += 1;
+    }
+    let Table { place, names, .. } = table;
+    let rows = Rows::new(Values::Floats(values), names.len()).and_then(|rows| rows.with_names(names));
+    rows.map_err(|e| e.at(place))
+}
+
+/// Reads labels: a header line, then one label a line.
+pub(super) fn labels(input: Input) -> Result<Labels> {
+    let mut table = Table::open(input)?;
+    if table.names.len() != 1 {
+        let error = Error::input(format!("labels are one column, and this file has {}", table.names.len()));
+        return Err(error.at(table.place));
+    }
+    let mut labels = Vec::new();
+    let mut record = ByteRecord::new();
+    while table.next(&mut record, labels.len())? {
+        let text = std::str::from_utf8(&record[0]);
+        let text = text.map_err(|_| table.cell_error(&record, labels.len(), 0, ", not UTF-8 text"))?;
+        labels.push(text.to_owned());
+    }
+    Ok(labels.iter().collect())
+}
+
+fn damaged(place: &str, error: &csv::Error) -> Error {
+    Error::input(format!("cannot read the table: {error}")).at(place)
+}
