@@ -3,7 +3,10 @@
 #![warn(missing_docs)]
 
 pub mod data;
+pub mod density;
 mod error;
+pub mod estimator;
+pub mod layer;
 pub mod nearest;
 pub mod tensor;
 

@@ -5,6 +5,7 @@
 
 use super::{Noise, Real, Stream};
 use crate::layer::Init;
+use elbo_kernels::Element;
 use elbo_kernels::panels::Panels;
 use elbo_kernels::par::{Par, for_each_piece};
 use ndarray::Array2;
@@ -173,7 +174,7 @@ impl<F: Real> Slab<F> {
     }
     /// The same numbers in the other scalar.
     pub fn cast<G: Real>(&self) -> Slab<G> {
-        Slab { data: self.data.iter().map(|x| G::from_f64(x.to_f64())).collect() }
+        Slab { data: self.data.iter().map(|x| G::from_f64(Element::to_f64(*x))).collect() }
     }
 }
 
@@ -249,7 +250,7 @@ impl<F: Real> Params<F> {
     pub fn cast<G: Real>(&self) -> Params<G> {
         Params {
             values: self.values.cast(),
-            transposed: self.transposed.iter().map(|x| G::from_f64(x.to_f64())).collect(),
+            transposed: self.transposed.iter().map(|x| G::from_f64(Element::to_f64(*x))).collect(),
             panels: self.panels.clone(),
         }
     }
