@@ -4,7 +4,7 @@
 //! estimator and turn them into gradients of their parameters and of z; layers do the rest.
 
 use crate::layer::{Cache, Gradient};
-use crate::tensor::{Buffer, Isa, Mat, MatMut, Params, Real, Slot};
+use crate::tensor::{Isa, Mat, MatMut, Params, Real, Slot};
 use rand_chacha::ChaCha8Rng;
 use std::fmt::Debug;
 

@@ -2,7 +2,7 @@
 
 use super::Real;
 use elbo_kernels::{LANES, Mat, MatMut};
-use ndarray::{Array2, ArrayView2, ArrayViewMut2, s};
+use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis};
 
 /// A matrix of `capacity × cols` whose rows are padded with zeros to whole vectors, so that kernels may read past the
 /// last column.
@@ -15,7 +15,7 @@ pub struct Buffer<F> {
 impl<F: Real> Buffer<F> {
     /// Zeros.
     pub fn new(capacity: usize, cols: usize) -> Self {
-        Buffer { data: Array2::zeros((capacity, cols.next_multiple_of(LANES))), cols }
+        Buffer { data: Array2::default((capacity, cols.next_multiple_of(LANES))), cols }
     }
     /// Columns, without the padding.
     pub fn cols(&self) -> usize {
@@ -55,10 +55,14 @@ impl<F: Real> Buffer<F> {
     }
     /// The first `rows` rows as an ndarray view.
     pub fn view(&self, rows: usize) -> ArrayView2<'_, F> {
-        self.data.slice(s![..rows, ..self.cols])
+        let mut view = self.data.slice_axis(Axis(0), (..rows).into());
+        view.slice_axis_inplace(Axis(1), (..self.cols).into());
+        view
     }
     /// The first `rows` rows as a mutable ndarray view.
     pub fn view_mut(&mut self, rows: usize) -> ArrayViewMut2<'_, F> {
-        self.data.slice_mut(s![..rows, ..self.cols])
+        let mut view = self.data.slice_axis_mut(Axis(0), (..rows).into());
+        view.slice_axis_inplace(Axis(1), (..self.cols).into());
+        view
     }
 }

@@ -5,6 +5,7 @@
 
 use super::{Noise, Real, Stream};
 use crate::layer::Init;
+use elbo_kernels::Element;
 use elbo_kernels::panels::Panels;
 use elbo_kernels::par::{Par, for_each_piece};
 use ndarray::Array2;
@@ -165,7 +166,7 @@ impl<F: Real> Slab<F> {
     }
     /// A slot as plain (out, in) rows and columns, PyTorch's layout of a weight; a vector as (out, 1).
     pub fn unpack(&self, slot: &Slot) -> Array2<F> {
-        let mut out = Array2::zeros((slot.cols(), slot.rows()));
+        let mut out = Array2::default((slot.cols(), slot.rows()));
         let data = out.as_slice_mut().unwrap_or_default();
         slot.panels.unpack(self.slot(slot), [1, slot.rows()], data);
         out
@@ -177,7 +178,7 @@ impl<F: Real> Slab<F> {
     }
     /// The same numbers in the other scalar.
     pub fn cast<G: Real>(&self) -> Slab<G> {
-        Slab { data: self.data.iter().map(|x| G::from_f64(x.to_f64())).collect() }
+        Slab { data: self.data.iter().map(|x| G::from_f64(Element::to_f64(*x))).collect() }
     }
 }
 
@@ -253,7 +254,7 @@ impl<F: Real> Params<F> {
     pub fn cast<G: Real>(&self) -> Params<G> {
         Params {
             values: self.values.cast(),
-            transposed: self.transposed.iter().map(|x| G::from_f64(x.to_f64())).collect(),
+            transposed: self.transposed.iter().map(|x| G::from_f64(Element::to_f64(*x))).collect(),
             panels: self.panels.clone(),
         }
     }
