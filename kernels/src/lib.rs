@@ -15,8 +15,8 @@ mod micro;
 pub mod panels;
 pub mod par;
 pub mod reference;
-pub mod sweep;
 mod simd;
+pub mod sweep;
 
 pub use isa::{Isa, Op};
 pub use mat::{Mat, MatMut};
