@@ -9,8 +9,11 @@ mod isa;
 mod map;
 pub mod math;
 mod micro;
+pub mod reduce;
 pub mod reference;
 mod simd;
+pub mod sweep;
+pub mod update;
 
 pub use isa::{Isa, Op};
 pub use simd::{Element, LANES, Register, Simd, Wide};
