@@ -323,7 +323,7 @@ fn scalar_log<S: Simd>(s: S, x: S::E) -> S::E {
 }
 
 kernel! {
-    /// log p(index) of a categorical with these logits: o[index] − log Σ eᵒ, shifted by the greatest logit.
+    /// log p(index) of a categorical with these logits: `o[index]` − log Σ eᵒ, shifted by the greatest logit.
     ///
     /// # Panics
     /// If there is no such class.
