@@ -1,0 +1,187 @@
+//! A whole VAE: the batch-mean objective by every parameter, and the f32 twin.
+
+use super::{Check, Value, differentiate, floor};
+use crate::density::{Domain, Likelihood};
+use crate::error::Result;
+use crate::estimator::Estimator;
+use crate::layer::Sides;
+use crate::model::{Draw, Vae, VaeConfig, Workspace};
+use crate::tensor::{Exec, Noise, Par, Params, Real, Slab, Slot, Stream};
+use rand::Rng;
+use rand_distr::StandardNormal;
+
+/// A parameter with more elements than this is checked along random directions, not by coordinate.
+const MOST_COORDINATES: usize = 256;
+/// Random directions of such a parameter.
+const DIRECTIONS: usize = 4;
+
+/// What checking one parameter of a model found.
+#[derive(Clone, PartialEq, Debug)]
+pub struct VaeCheck {
+    /// The comparison with finite differences, in f64.
+    pub check: Check,
+    /// ‖g32 − g64‖ / ‖g64‖: how far the gradient in f32 is from the one in f64, for the same parameters, data and noise.
+    pub f32_error: f64,
+}
+
+/// Values on which a likelihood is defined: grey in [0, 1], classes, or standard normal.
+fn example(domain: Domain, rows: usize, cols: usize, noise: &Noise) -> Vec<f64> {
+    let mut rng = noise.rng(Stream::Check, 0, 0, 0);
+    let mut one = || match domain {
+        Domain::Real => rng.sample(StandardNormal),
+        // Digits have many exact zeros and ones.
+        Domain::Unit => (rng.random::<f64>() * 2.0 - 0.5).clamp(0.0, 1.0),
+        Domain::Classes(k) => rng.random_range(0..k) as f64,
+    };
+    // Exact in f32, so that both precisions see the same data.
+    (0..rows * cols).map(|_| f64::from(one() as f32)).collect()
+}
+
+/// The objective on a fixed batch with fixed noise.
+struct Objective<'a, F> {
+    vae: &'a Vae,
+    estimator: &'a dyn Estimator<F>,
+    beta: f64,
+    x: &'a [f64],
+    rows: usize,
+    draw: Draw,
+    ex: Exec,
+    workspace: Workspace<F>,
+}
+
+impl<'a, F: Real> Objective<'a, F> {
+    fn fill(x: &'a [f64], cols: usize) -> impl Fn(usize, &mut [F]) + Sync + 'a {
+        move |r, out| out.iter_mut().zip(&x[r * cols..]).for_each(|(o, &v)| *o = F::from_f64(v))
+    }
+    fn value(&mut self, p: &Params<F>) -> Value {
+        let fill = Self::fill(self.x, self.vae.config().inputs);
+        let (isa, draw, ws) = (self.ex.isa(), self.draw, &mut self.workspace);
+        let stats = self.vae.loss(isa, p, self.rows, &fill, &draw, ws).clone();
+        let mut sides = Sides::default();
+        for b in self.workspace.blocks() {
+            self.vae.kinks(b, &mut sides);
+        }
+        let kl: Vec<f64> = stats.kl.iter().map(|kl| kl / stats.rows as f64).collect();
+        // Whether a group of latents is above its free bits is a kink as well.
+        let value = self.estimator.objective(self.beta, stats.mean_reconstruction(), &kl);
+        (value, sides)
+    }
+    fn gradient(&mut self, p: &Params<F>) -> Slab<F> {
+        let mut grads = Slab::zeros(self.vae.layout());
+        let fill = Self::fill(self.x, self.vae.config().inputs);
+        let (isa, draw, ws) = (self.ex.isa(), self.draw, &mut self.workspace);
+        self.vae.loss_grad(isa, p, self.rows, &fill, &draw, self.estimator, self.beta, ws, &mut grads);
+        grads
+    }
+}
+
+/// Checks the gradient of a VAE's objective on a random batch of `rows` rows: each parameter by coordinate where it has
+/// few elements, along random directions where it has many; and the whole along random directions (the last row).
+///
+/// # Errors
+/// As [`Vae::new`].
+pub fn check_vae<E>(config: &VaeConfig, estimator: &E, beta: f64, rows: usize, seed: u64) -> Result<Vec<VaeCheck>>
+where
+    E: Estimator<f64> + Estimator<f32>,
+{
+    let vae = Vae::new(config)?;
+    let (noise, ex) = (Noise::new(seed), Exec::sequential()?);
+    let x = example(vae.likelihood::<f64>().domain(), rows, config.inputs, &noise);
+    let draw = Draw { noise, stream: Stream::Check, step: 1 };
+    let samples = Estimator::<f64>::samples(estimator);
+    let workspace = Workspace::new(&vae, rows, samples, &ex);
+    let mut f =
+        Objective { vae: &vae, estimator, beta, x: &x, rows, draw, ex: ex.clone(), workspace };
+    let mut params = Params::<f64>::init(vae.layout(), &noise);
+    let gradient = f.gradient(&params);
+    let single = {
+        let workspace = Workspace::new(&vae, rows, samples, &ex);
+        let mut f = Objective { vae: &vae, estimator, beta, x: &x, rows, draw, ex, workspace };
+        f.gradient(&params.cast::<f32>()).cast::<f64>()
+    };
+
+    let mut checks = Vec::new();
+    for entry in vae.layout().entries() {
+        let check = check_slot(&entry.name, entry.slot, &mut params, &gradient, &noise, &mut |p| f.value(p));
+        checks.push(VaeCheck { check, f32_error: distance(single.slot(&entry.slot), gradient.slot(&entry.slot)) });
+    }
+    let slots: Vec<Slot> = vae.layout().entries().iter().map(|e| e.slot).collect();
+    let mut all = Check::new("all parameters");
+    along_directions(&mut all, &slots, &mut params, &gradient, &noise, &mut |p| f.value(p));
+    checks.push(VaeCheck { check: all, f32_error: distance(single.data(), gradient.data()) });
+    Ok(checks)
+}
+
+fn distance(found: &[f64], expected: &[f64]) -> f64 {
+    let norm = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();
+    let difference = norm(&mut found.iter().zip(expected).map(|(f, e)| f - e));
+    let size = norm(&mut expected.iter().copied());
+    if difference == 0.0 { 0.0 } else { difference / size }
+}
+
+type Function<'a> = dyn FnMut(&Params<f64>) -> Value + 'a;
+
+fn check_slot(
+    name: &str,
+    slot: Slot,
+    params: &mut Params<f64>,
+    gradient: &Slab<f64>,
+    noise: &Noise,
+    f: &mut Function,
+) -> Check {
+    let mut check = Check::new(name);
+    if slot.count() > MOST_COORDINATES {
+        along_directions(&mut check, &[slot], params, gradient, noise, f);
+        return check;
+    }
+    let floor = floor(gradient.slot(&slot));
+    for row in 0..slot.rows() {
+        for col in 0..slot.cols() {
+            let start = params.values().get(&slot, row, col);
+            let mut at = |t: f64| {
+                params.values_mut().set(&slot, row, col, start + t);
+                params.refresh(Par::Sequential);
+                f(params)
+            };
+            let numeric = differentiate(&mut at);
+            at(0.0);
+            check.compare(|| format!("[{col}, {row}]"), gradient.get(&slot, row, col), numeric, floor);
+        }
+    }
+    check
+}
+
+/// Compares derivatives along random unit directions in the space of some parameters.
+fn along_directions(
+    check: &mut Check,
+    slots: &[Slot],
+    params: &mut Params<f64>,
+    gradient: &Slab<f64>,
+    noise: &Noise,
+    f: &mut Function,
+) {
+    let start = params.clone();
+    for k in 0..DIRECTIONS {
+        let mut rng = noise.rng(Stream::Check, 2, slots[0].index() as u64, k as u64);
+        let mut elements = Vec::new();
+        for slot in slots {
+            for row in 0..slot.rows() {
+                elements.extend((0..slot.cols()).map(|col| (slot, row, col, rng.sample::<f64, _>(StandardNormal))));
+            }
+        }
+        let size = elements.iter().map(|e| e.3 * e.3).sum::<f64>().sqrt();
+        let analytic = elements.iter().map(|&(slot, row, col, d)| d / size * gradient.get(slot, row, col)).sum();
+        let numeric = differentiate(|t| {
+            for &(slot, row, col, d) in &elements {
+                params.values_mut().set(slot, row, col, start.values().get(slot, row, col) + t * d / size);
+            }
+            params.refresh(Par::Sequential);
+            f(params)
+        });
+        let norm: f64 = slots.iter().flat_map(|s| gradient.slot(s)).map(|g| g * g).sum::<f64>().sqrt();
+        // A unit direction's derivative is about ‖g‖/√n.
+        let floor = 1e-3 * norm / (elements.len() as f64).sqrt();
+        check.compare(|| format!("direction {k}"), analytic, numeric, floor);
+    }
+    params.clone_from(&start);
+}
