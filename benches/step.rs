@@ -31,7 +31,11 @@ fn benches(c: &mut Criterion) {
             // More rows than any run of steps uses, so that no epoch ends inside a measurement.
             let data = Array2::from_shape_fn((16_384, cols), |(i, j)| ((i * 31 + j * 17) % 256) as f32 / 255.0);
             let data = Dataset::from_array(data.view()).expect("finite data");
-            let config = TrainConfig { batch_size: batch, epochs: u64::MAX >> 20, ..TrainConfig::preset(preset, cols).expect("a preset") };
+            let config = TrainConfig {
+                batch_size: batch,
+                epochs: u64::MAX >> 20,
+                ..TrainConfig::preset(preset, cols).expect("a preset")
+            };
             let exec = Exec::new(threads).expect("threads");
             let mut trainer = Trainer::new(config, data, exec).expect("a valid configuration");
             group.throughput(Throughput::Elements(batch as u64));

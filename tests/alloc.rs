@@ -43,7 +43,7 @@ fn a_step_allocates_nothing_after_the_first() {
         assert_eq!(allocated(threads, |_| {}), 0, "plain, {threads} threads");
         let all = |c: &mut TrainConfig| {
             c.clip = Some(1.0);
-            c.free_bits = Some(FreeBits { nats: 0.1, group: 1 });
+            c.free_bits = Some(FreeBits { lambda: 0.1, group: 1 });
             c.binarize = Binarize::Dynamic;
         };
         assert_eq!(allocated(threads, all), 0, "clipping, free bits, binarization, {threads} threads");

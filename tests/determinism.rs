@@ -18,13 +18,14 @@ fn bits(config: &TrainConfig, rows: usize, exec: Exec) -> Vec<u32> {
 }
 
 fn configs() -> Vec<TrainConfig> {
-    let preset = |name: &str, batch_size| TrainConfig { epochs: 2, batch_size, ..TrainConfig::preset(name, 784).unwrap() };
+    let preset =
+        |name: &str, batch_size| TrainConfig { epochs: 2, batch_size, ..TrainConfig::preset(name, 784).unwrap() };
     vec![
         preset("mlp-400", 128),
         preset("gated-300", 50),
         TrainConfig {
             clip: Some(1.0),
-            free_bits: Some(FreeBits { nats: 0.2, group: 2 }),
+            free_bits: Some(FreeBits { lambda: 0.2, group: 2 }),
             binarize: Binarize::Dynamic,
             ..preset("mlp-512-256", 96)
         },

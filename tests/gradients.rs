@@ -25,7 +25,14 @@ const F32_BOUND: f64 = 2e-5;
 
 fn assert_passed(checks: &[Check], what: &str) {
     for check in checks {
-        assert!(check.passed(), "{what}, {}: {:.1e} at {} ({} compared)", check.name, check.worst, check.at, check.compared);
+        assert!(
+            check.passed(),
+            "{what}, {}: {:.1e} at {} ({} compared)",
+            check.name,
+            check.worst,
+            check.at,
+            check.compared
+        );
     }
 }
 
@@ -65,8 +72,12 @@ fn gated_chain_and_concat() {
 
     let mut layout = Layout::new();
     let layers: Vec<Arc<dyn AnyLayer>> = vec![
-        layout.scope("a", |l| Arc::new(Dense::new(l, 4, 2, Activation::Softplus, InitScheme::Torch)) as Arc<dyn AnyLayer>),
-        layout.scope("b", |l| Arc::new(Dense::new(l, 4, 3, Activation::Identity, InitScheme::Torch)) as Arc<dyn AnyLayer>),
+        layout.scope("a", |l| {
+            Arc::new(Dense::new(l, 4, 2, Activation::Softplus, InitScheme::Torch)) as Arc<dyn AnyLayer>
+        }),
+        layout.scope("b", |l| {
+            Arc::new(Dense::new(l, 4, 3, Activation::Identity, InitScheme::Torch)) as Arc<dyn AnyLayer>
+        }),
     ];
     assert_passed(&check_layer(&Concat::new(layers), &layout, 3, 4), "concat");
 }
@@ -97,14 +108,19 @@ fn every_likelihood_head_style_and_objective() {
     let base = small(PRESETS[0].config(7));
     let tanh = VaeConfig { layer: Hidden::Dense(Activation::Tanh), ..base };
     let likelihoods = [
-        "bernoulli", "gaussian", "gaussian:0.1", "gaussian-learned", "gaussian-per-dimension", "gaussian-predicted",
+        "bernoulli",
+        "gaussian",
+        "gaussian:0.1",
+        "gaussian-learned",
+        "gaussian-per-dimension",
+        "gaussian-predicted",
         "categorical:3",
     ];
     for likelihood in likelihoods {
         for heads in [Heads::Joint, Heads::Separate] {
             let config = VaeConfig { likelihood: likelihood.parse().unwrap(), heads, ..tanh.clone() };
             let estimators =
-                [Elbo::new(1, None), Elbo::new(3, None), Elbo::new(1, Some(FreeBits { nats: 0.05, group: 2 }))];
+                [Elbo::new(1, None), Elbo::new(3, None), Elbo::new(1, Some(FreeBits { lambda: 0.05, group: 2 }))];
             for (estimator, beta) in estimators.iter().zip([1.0, 0.3, 4.0]) {
                 let checks = check_vae(&config, estimator, beta, 4, 7).unwrap();
                 assert_vae_passed(&checks, &format!("{likelihood} {heads:?} {estimator:?} beta {beta}"));
