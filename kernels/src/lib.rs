@@ -15,6 +15,7 @@ mod micro;
 pub mod panels;
 pub mod par;
 pub mod reference;
+pub mod sweep;
 mod simd;
 
 pub use isa::{Isa, Op};

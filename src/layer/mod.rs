@@ -5,12 +5,16 @@
 //! [`Layer::gradient`] says which two matrices of the rows pass it is made from, and the caller decides which tile of
 //! it to compute, on which thread, and where it goes.
 
+mod activation;
 mod chain;
+mod concat;
 mod dense;
 mod gated;
 mod init;
 
+pub use activation::{ACTIVATIONS, parse_activation};
 pub use chain::Chain;
+pub use concat::Concat;
 pub use dense::Dense;
 pub use gated::Gated;
 pub use init::{Init, InitScheme};

@@ -40,6 +40,10 @@ impl Slot {
     pub fn count(&self) -> usize {
         self.rows() * self.cols()
     }
+    /// Whether a transposed copy is kept, for the gradient of the layer's input.
+    pub fn has_transpose(&self) -> bool {
+        self.transposed.is_some()
+    }
     /// Its range of the slab, padding included.
     pub fn range(&self) -> std::ops::Range<usize> {
         self.offset..self.offset + self.panels.len()

@@ -1,0 +1,66 @@
+//! The memory of one block of rows: all that a pass through the network writes.
+
+use super::Vae;
+use crate::estimator::{Terms, Weights};
+use crate::layer::Cache;
+use crate::tensor::{Buffer, Real};
+
+/// What one block of rows needs on its way through a [`Vae`] and back: n rows, k samples each.
+#[derive(Clone, Debug)]
+pub struct Block<F> {
+    /// Rows in use, at most the capacity.
+    pub rows: usize,
+    /// Samples of z per row.
+    pub samples: usize,
+    /// The examples, (n, D).
+    pub x: Buffer<F>,
+    /// The posterior's parameters, (n, 2L), and their gradient.
+    pub eta: Buffer<F>,
+    pub(super) d_eta: Buffer<F>,
+    /// Standard noise, (n·k, L).
+    pub eps: Buffer<F>,
+    /// Latents, (n·k, L), and their gradient.
+    pub z: Buffer<F>,
+    pub(super) dz: Buffer<F>,
+    /// The likelihood's parameters, (n·k, E); a backward pass overwrites them with their gradient.
+    pub out: Buffer<F>,
+    /// What the estimator sees of this block.
+    pub terms: Terms<F>,
+    pub(super) weights: Weights<F>,
+    pub(super) encoder: Cache<F>,
+    pub(super) decoder: Cache<F>,
+    pub(super) likelihood: Cache<F>,
+    /// Stands for the decoder's output once its gradient has taken its place: its last layer is linear and never
+    /// looks at it.
+    pub(super) spent: Buffer<F>,
+}
+
+impl<F: Real> Block<F> {
+    /// Memory for at most `capacity` rows of `samples` samples each.
+    pub fn new(vae: &Vae, capacity: usize, samples: usize) -> Self {
+        let (latent, eta) = (vae.config().latent, 2 * vae.config().latent);
+        let many = capacity * samples;
+        let likelihood = F::likelihood(&*vae.likelihood);
+        Block {
+            rows: 0,
+            samples,
+            x: Buffer::new(capacity, vae.config().inputs),
+            eta: Buffer::new(capacity, eta),
+            d_eta: Buffer::new(capacity, eta),
+            eps: Buffer::new(many, latent),
+            z: Buffer::new(many, latent),
+            dz: Buffer::new(many, latent),
+            out: Buffer::new(many, likelihood.eta_cols()),
+            terms: Terms { log_px: vec![F::ZERO; many], kl: Buffer::new(capacity, latent) },
+            weights: Weights { log_px: vec![F::ZERO; many], kl: Buffer::new(capacity, latent) },
+            encoder: crate::layer::Layer::<F>::cache(&vae.encoder, capacity),
+            decoder: crate::layer::Layer::<F>::cache(&vae.decoder, many),
+            likelihood: likelihood.cache(many),
+            spent: Buffer::default(),
+        }
+    }
+    /// Rows of z in use: rows times samples.
+    pub fn many(&self) -> usize {
+        self.rows * self.samples
+    }
+}

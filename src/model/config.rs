@@ -1,0 +1,239 @@
+//! Which network: the published presets, and any of them resized.
+
+use crate::density::LikelihoodKind;
+use crate::error::{Error, Result};
+use crate::layer::{Activation, InitScheme};
+
+/// How the posterior's mean and log-variance come out of the encoder's last hidden layer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Heads {
+    /// One dense layer of twice the latents: means first.
+    #[default]
+    Joint,
+    /// A dense layer each.
+    Separate,
+}
+
+impl Heads {
+    /// Every style, with its name in configurations.
+    pub const ALL: [(&'static str, Heads); 2] = [("joint", Heads::Joint), ("separate", Heads::Separate)];
+}
+
+/// What a hidden layer is.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Hidden {
+    /// A dense layer with this activation.
+    Dense(Activation),
+    /// A gated dense layer.
+    Gated,
+}
+
+/// A dense VAE's architecture. The decoder mirrors the encoder.
+#[derive(Clone, PartialEq, Debug)]
+pub struct VaeConfig {
+    /// The preset it started from.
+    pub preset: &'static str,
+    /// Columns of x.
+    pub inputs: usize,
+    /// Widths of the encoder's hidden layers; the decoder has them in reverse.
+    pub hidden: Vec<usize>,
+    /// What the hidden layers are.
+    pub layer: Hidden,
+    /// Columns of z.
+    pub latent: usize,
+    /// The posterior's heads.
+    pub heads: Heads,
+    /// p(x|z).
+    pub likelihood: LikelihoodKind,
+    /// Initial parameters.
+    pub init: InitScheme,
+}
+
+/// A published network, with the settings that it is usually trained with.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Preset {
+    /// Its name.
+    pub name: &'static str,
+    /// One line about it.
+    pub about: &'static str,
+    hidden: &'static [usize],
+    layer: Hidden,
+    latent: usize,
+    heads: Heads,
+    likelihood: LikelihoodKind,
+    init: InitScheme,
+    /// Rows of a batch.
+    pub batch_size: usize,
+    /// Adam's learning rate.
+    pub learning_rate: f64,
+    /// Adam's ε.
+    pub adam_epsilon: f64,
+}
+
+const RELU: Hidden = Hidden::Dense(Activation::Relu);
+
+/// Every preset.
+pub const PRESETS: [Preset; 8] = [
+    Preset {
+        name: "mlp-400",
+        about: "400 – 20 – 400 ReLU, the network that most VAE code shares (PyTorch's example)",
+        hidden: &[400],
+        layer: RELU,
+        latent: 20,
+        heads: Heads::Separate,
+        likelihood: LikelihoodKind::Bernoulli,
+        init: InitScheme::Torch,
+        batch_size: 128,
+        learning_rate: 1e-3,
+        adam_epsilon: 1e-8,
+    },
+    Preset {
+        name: "mlp-512-256",
+        about: "512 – 256 – 20 and back, ReLU, one head for mean and log-variance",
+        hidden: &[512, 256],
+        layer: RELU,
+        latent: 20,
+        heads: Heads::Joint,
+        likelihood: LikelihoodKind::Bernoulli,
+        init: InitScheme::Torch,
+        batch_size: 128,
+        learning_rate: 1e-3,
+        adam_epsilon: 1e-8,
+    },
+    Preset {
+        name: "mlp-512-256-separate",
+        about: "512 – 256 – 20 and back, ReLU, a head each for mean and log-variance",
+        hidden: &[512, 256],
+        layer: RELU,
+        latent: 20,
+        heads: Heads::Separate,
+        likelihood: LikelihoodKind::Bernoulli,
+        init: InitScheme::Torch,
+        batch_size: 128,
+        learning_rate: 1e-3,
+        adam_epsilon: 1e-8,
+    },
+    Preset {
+        name: "mlp-one",
+        about: "one hidden layer of any width (--hidden), cross-entropy",
+        hidden: &[500],
+        layer: RELU,
+        latent: 20,
+        heads: Heads::Joint,
+        likelihood: LikelihoodKind::Bernoulli,
+        init: InitScheme::Torch,
+        batch_size: 128,
+        learning_rate: 1e-3,
+        adam_epsilon: 1e-8,
+    },
+    Preset {
+        name: "mlp-one-squared",
+        about: "one hidden layer of any width (--hidden), squared error (unit-variance Gaussian)",
+        hidden: &[500],
+        layer: RELU,
+        latent: 20,
+        heads: Heads::Joint,
+        likelihood: LikelihoodKind::GaussianUnit,
+        init: InitScheme::Torch,
+        batch_size: 128,
+        learning_rate: 1e-3,
+        adam_epsilon: 1e-8,
+    },
+    Preset {
+        name: "tabular",
+        about: "64 – 32 – 2 – 32 – 64 ReLU, unit-variance Gaussian, for numbers in columns",
+        hidden: &[64, 32],
+        layer: RELU,
+        latent: 2,
+        heads: Heads::Separate,
+        likelihood: LikelihoodKind::GaussianUnit,
+        init: InitScheme::Torch,
+        batch_size: 32,
+        learning_rate: 1e-3,
+        adam_epsilon: 1e-8,
+    },
+    Preset {
+        name: "iwae-200",
+        about: "200 – 200 – 50 tanh (Burda, Grosse and Salakhutdinov 2016)",
+        hidden: &[200, 200],
+        layer: Hidden::Dense(Activation::Tanh),
+        latent: 50,
+        heads: Heads::Separate,
+        likelihood: LikelihoodKind::Bernoulli,
+        init: InitScheme::Glorot,
+        batch_size: 20,
+        learning_rate: 1e-3,
+        adam_epsilon: 1e-4,
+    },
+    Preset {
+        name: "gated-300",
+        about: "300 – 300 gated – 40 (Tomczak and Welling 2018)",
+        hidden: &[300, 300],
+        layer: Hidden::Gated,
+        latent: 40,
+        heads: Heads::Separate,
+        likelihood: LikelihoodKind::Bernoulli,
+        init: InitScheme::He,
+        batch_size: 100,
+        learning_rate: 5e-4,
+        adam_epsilon: 1e-8,
+    },
+];
+
+impl Preset {
+    /// The preset of a name.
+    ///
+    /// # Errors
+    /// When there is none; the message names the nearest.
+    pub fn named(name: &str) -> Result<&'static Preset> {
+        let names = PRESETS.map(|p| p.name);
+        PRESETS.iter().find(|p| p.name == name).ok_or_else(|| crate::nearest::unknown("preset", name, &names))
+    }
+    /// Its architecture for rows of `inputs` columns.
+    pub fn config(&self, inputs: usize) -> VaeConfig {
+        VaeConfig {
+            preset: self.name,
+            inputs,
+            hidden: self.hidden.to_vec(),
+            layer: self.layer,
+            latent: self.latent,
+            heads: self.heads,
+            likelihood: self.likelihood,
+            init: self.init,
+        }
+    }
+}
+
+/// More parameters than this are taken for a slip: 2³¹ of them need 32 GB to train.
+const MOST_PARAMETERS: usize = 1 << 31;
+
+impl VaeConfig {
+    /// Whether a network can be built from it.
+    ///
+    /// # Errors
+    /// Widths of 0, or more parameters than fit in memory.
+    pub fn check(&self) -> Result<()> {
+        let positive = |what: &str, n: usize, flag: &str| match n {
+            0 => Err(Error::input(format!("{what} must be at least 1, not 0")).hint(flag.to_string())),
+            _ => Ok(()),
+        };
+        positive("the number of columns", self.inputs, "the data have no columns")?;
+        positive("the number of latents", self.latent, "--latent 20, for example")?;
+        for &width in &self.hidden {
+            positive("a hidden layer's width", width, "--hidden 400, for example")?;
+        }
+        let eta = self.likelihood.eta_cols(self.inputs);
+        let widths = || self.hidden.iter().copied();
+        let encoder = [self.inputs].into_iter().chain(widths()).chain([self.latent.saturating_mul(2)]);
+        let decoder = [self.latent].into_iter().chain(widths().rev()).chain([eta]);
+        let product = |w: Vec<usize>| {
+            w.windows(2).try_fold(0usize, |sum, p| sum.checked_add(p[0].checked_add(1)?.checked_mul(p[1])?))
+        };
+        let parameters = product(encoder.collect()).zip(product(decoder.collect())).map(|(a, b)| a.saturating_add(b));
+        match parameters {
+            Some(n) if n <= MOST_PARAMETERS => Ok(()),
+            _ => Err(Error::input("the network would have more than 2^31 parameters")
+                .hint("choose a smaller --hidden or --latent, or fewer columns")),
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! The dense VAE: where layers, densities and an estimator meet.
+//!
+//! ```text
+//! x → encoder → η → z = T(ε; η) → decoder → η_x → log p(x|z)        KL(q(z|η) ‖ p(z)) from η
+//!     dη ← ∂T ← dz ← decoder ← dη_x ← w · ∂ log p(x|z)              dη ← w · ∂ KL
+//! ```
+
+use super::{Block, Heads, Hidden, VaeConfig};
+use crate::density::{AnyLikelihood, DiagonalGaussian, Posterior, Prior, StandardNormal};
+use crate::error::Result;
+use crate::estimator::{Batch, Estimator};
+use crate::layer::{Activation, AnyLayer, Chain, Concat, Dense, Gated, Gradient, Layer, Sides};
+use crate::tensor::{Isa, Layout, Params, Real, Slot};
+use std::sync::Arc;
+
+/// A dense variational autoencoder: its networks and densities, without their parameters.
+#[derive(Clone, Debug)]
+pub struct Vae {
+    config: VaeConfig,
+    layout: Layout,
+    pub(super) encoder: Chain,
+    pub(super) decoder: Chain,
+    pub(super) likelihood: Arc<dyn AnyLikelihood>,
+    pub(super) posterior: DiagonalGaussian,
+    pub(super) prior: StandardNormal,
+}
+
+fn hidden(config: &VaeConfig, layout: &mut Layout, inputs: usize, outputs: usize) -> Arc<dyn AnyLayer> {
+    match config.layer {
+        Hidden::Dense(activation) => Arc::new(Dense::new(layout, inputs, outputs, activation, config.init)),
+        Hidden::Gated => Arc::new(Gated::new(layout, inputs, outputs, config.init)),
+    }
+}
+
+fn heads(config: &VaeConfig, layout: &mut Layout, inputs: usize) -> Arc<dyn AnyLayer> {
+    let mut head = |name: &str, outputs| -> Arc<dyn AnyLayer> {
+        layout.scope(name, |l| Arc::new(Dense::new(l, inputs, outputs, Activation::Identity, config.init)))
+    };
+    match config.heads {
+        Heads::Joint => head("posterior", 2 * config.latent),
+        Heads::Separate => {
+            Arc::new(Concat::new(vec![head("mean", config.latent), head("log_variance", config.latent)]))
+        }
+    }
+}
+
+fn encoder(config: &VaeConfig, layout: &mut Layout) -> Chain {
+    let (mut layers, mut width) = (Vec::new(), config.inputs);
+    for (i, &next) in config.hidden.iter().enumerate() {
+        let add = |l: &mut Layout| l.scope(i, |l| hidden(config, l, width, next));
+        // Nobody differentiates by x, so the first layer needs no transpose.
+        layers.push(if i == 0 { layout.without_input_gradient(add) } else { add(layout) });
+        width = next;
+    }
+    let add = |l: &mut Layout| heads(config, l, width);
+    layers.push(if layers.is_empty() { layout.without_input_gradient(add) } else { add(layout) });
+    Chain::new(layers)
+}
+
+fn decoder(config: &VaeConfig, layout: &mut Layout, outputs: usize) -> Chain {
+    let (mut layers, mut width) = (Vec::new(), config.latent);
+    for (i, &next) in config.hidden.iter().rev().enumerate() {
+        layers.push(layout.scope(i, |l| hidden(config, l, width, next)));
+        width = next;
+    }
+    let last = config.hidden.len();
+    layers.push(layout.scope(last, |l| {
+        Arc::new(Dense::new(l, width, outputs, Activation::Identity, config.init)) as Arc<dyn AnyLayer>
+    }));
+    Chain::new(layers)
+}
+
+impl Vae {
+    /// The network of a configuration.
+    ///
+    /// # Errors
+    /// As [`VaeConfig::check`].
+    pub fn new(config: &VaeConfig) -> Result<Self> {
+        config.check()?;
+        let mut layout = Layout::new();
+        let encoder = layout.scope("encoder", |l| encoder(config, l));
+        let outputs = config.likelihood.eta_cols(config.inputs);
+        let decoder = layout.scope("decoder", |l| decoder(config, l, outputs));
+        let likelihood = layout.scope("likelihood", |l| config.likelihood.build(l, config.inputs));
+        Ok(Vae {
+            config: config.clone(),
+            layout,
+            encoder,
+            decoder,
+            likelihood,
+            posterior: DiagonalGaussian::new(config.latent),
+            prior: StandardNormal::new(config.latent),
+        })
+    }
+    /// What it was built from.
+    pub fn config(&self) -> &VaeConfig {
+        &self.config
+    }
+    /// Its parameters' names, shapes and places.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+    /// p(x|η).
+    pub fn likelihood<F: Real>(&self) -> &dyn crate::density::Likelihood<F> {
+        F::likelihood(&*self.likelihood)
+    }
+    /// q(z|η).
+    pub fn posterior(&self) -> &DiagonalGaussian {
+        &self.posterior
+    }
+    /// p(z).
+    pub fn prior(&self) -> &StandardNormal {
+        &self.prior
+    }
+    /// Multiplications and additions of one training step per example: three products a weight, two for the first
+    /// layer, whose input's gradient nobody needs.
+    pub fn flops(&self) -> f64 {
+        let weights = self.layout.entries().iter().filter(|e| e.slot.rows() > 1 || e.name.ends_with("weight"));
+        weights.map(|e| 2.0 * e.slot.count() as f64 * if e.slot.has_transpose() { 3.0 } else { 2.0 }).sum()
+    }
+
+    /// `x` to the posterior's parameters `eta`.
+    pub fn encode<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>) {
+        self.encoder.forward(isa, p, b.x.rows(b.rows), &mut b.eta, &mut b.encoder);
+    }
+    /// `eta` and `eps` to latents `z`.
+    pub fn sample<F: Real>(&self, isa: Isa, b: &mut Block<F>) {
+        let (n, many) = (b.rows, b.many());
+        self.posterior.sample(isa, b.eta.rows(n), b.eps.rows(many), b.z.rows_mut(many));
+    }
+    /// `z` to the likelihood's parameters `out`.
+    pub fn decode<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>) {
+        let many = b.many();
+        self.decoder.forward(isa, p, b.z.rows(many), &mut b.out, &mut b.decoder);
+    }
+    /// The KL of each row and latent, from `eta`.
+    pub fn kl<F: Real>(&self, isa: Isa, b: &mut Block<F>) {
+        self.prior.kl(isa, b.eta.rows(b.rows), b.terms.kl.rows_mut(b.rows));
+    }
+    /// `log p(x|z)` of each row and sample, from `x` and `out`.
+    pub fn log_px<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>) {
+        let many = b.many();
+        let likelihood = F::likelihood(&*self.likelihood);
+        likelihood.log_prob(isa, p, b.x.rows(b.rows), b.out.rows(many), &mut b.terms.log_px[..many]);
+    }
+
+    /// The forward half of the rows pass, from `x` and `eps` to `out` and the KL.
+    pub fn forward<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>) {
+        self.encode(isa, p, b);
+        self.sample(isa, b);
+        self.decode(isa, p, b);
+        self.kl(isa, b);
+    }
+
+    /// The backward half of the rows pass: the terms' values, their weights, and every delta.
+    pub fn backward<F: Real>(
+        &self,
+        isa: Isa,
+        p: &Params<F>,
+        b: &mut Block<F>,
+        estimator: &dyn Estimator<F>,
+        batch: &Batch,
+    ) {
+        let (n, many) = (b.rows, b.many());
+        let likelihood = F::likelihood(&*self.likelihood);
+        // Where the weight of log p(x|z) is known beforehand, value and gradient take one sweep; else the value first.
+        match estimator.likelihood_weight(batch) {
+            Some(weight) => b.weights.log_px[..many].fill(weight),
+            None => self.log_px(isa, p, b),
+        }
+        estimator.weights(batch, n, &b.terms, &mut b.weights);
+        let (x, out, log_px) = (b.x.rows(n), b.out.rows_mut(many), &mut b.terms.log_px[..many]);
+        likelihood.log_prob_grad(isa, p, x, out, &b.weights.log_px[..many], log_px, &mut b.likelihood);
+        let z = b.z.rows(many);
+        self.decoder.backward_rows(isa, p, z, &b.spent, &mut b.out, Some(&mut b.dz), &mut b.decoder);
+        b.d_eta.flat_mut(n).fill(F::ZERO);
+        let (eta, eps, dz) = (b.eta.rows(n), b.eps.rows(many), b.dz.rows(many));
+        self.posterior.sample_grad(isa, eta, eps, dz, b.d_eta.rows_mut(n));
+        self.prior.kl_grad(isa, eta, b.weights.kl.rows(n), b.d_eta.rows_mut(n));
+        self.encoder.backward_rows(isa, p, b.x.rows(n), &b.eta, &mut b.d_eta, None, &mut b.encoder);
+    }
+
+    /// What a parameter's gradient is made from in a block that has been through [`backward`](Self::backward).
+    pub fn gradient<'a, F: Real>(&self, slot: Slot, b: &'a Block<F>) -> Gradient<'a, F> {
+        let (n, many) = (b.rows, b.many());
+        let of_encoder = || self.encoder.gradient(slot, b.x.rows(n), b.d_eta.rows(n), &b.encoder);
+        let of_decoder = || self.decoder.gradient(slot, b.z.rows(many), b.out.rows(many), &b.decoder);
+        let of_likelihood = || F::likelihood(&*self.likelihood).gradient(slot, many, &b.likelihood);
+        match of_encoder().or_else(of_decoder).or_else(of_likelihood) {
+            Some(gradient) => gradient,
+            None => panic!("parameter {} belongs to no part of the model", slot.index()),
+        }
+    }
+
+    /// Which side of its kinks each unit of a block is on, after [`forward`](Self::forward).
+    pub fn kinks<F: Real>(&self, b: &Block<F>, sides: &mut Sides) {
+        self.encoder.kinks(b.rows, &b.eta, &b.encoder, sides);
+        self.decoder.kinks(b.many(), &b.out, &b.decoder, sides);
+    }
+}
