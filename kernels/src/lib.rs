@@ -14,9 +14,11 @@ pub mod math;
 mod micro;
 pub mod panels;
 pub mod par;
+pub mod reduce;
 pub mod reference;
-pub mod sweep;
 mod simd;
+pub mod sweep;
+pub mod update;
 
 pub use isa::{Isa, Op};
 pub use mat::{Mat, MatMut};

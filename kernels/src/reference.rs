@@ -136,6 +136,15 @@ pub fn softplus(x: f64) -> f64 {
     x.max(0.0) + (-x.abs()).exp().ln_1p()
 }
 
+/// eˣ − 1 − x, by its Taylor series near 0.
+pub fn exp_minus_1_minus_x(x: f64) -> f64 {
+    if x.abs() > 2.0 {
+        return x.exp_m1() - x;
+    }
+    let series = (3..=30).rev().fold(1.0, |acc, n| 1.0 + acc * x / n as f64);
+    0.5 * x * x * series
+}
+
 /// The standard normal distribution function.
 fn normal_cdf(x: f64) -> f64 {
     0.5 * (1.0 + erf(x * core::f64::consts::FRAC_1_SQRT_2))

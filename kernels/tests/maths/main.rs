@@ -2,4 +2,8 @@
 
 mod activation;
 mod math;
+mod reduce;
+mod reference;
 mod support;
+mod sweep;
+mod update;

@@ -7,6 +7,7 @@ use elbo_kernels::{Element, Isa, LANES, Op, Simd, math, reference};
 enum Function {
     Exp,
     Expm1,
+    ExpMinus1MinusX,
     Log,
     Log1p,
     Sigmoid,
@@ -16,13 +17,14 @@ enum Function {
 }
 use Function::*;
 
-const ALL: [Function; 8] = [Exp, Expm1, Log, Log1p, Sigmoid, Softplus, Tanh, Erf];
+const ALL: [Function; 9] = [Exp, Expm1, ExpMinus1MinusX, Log, Log1p, Sigmoid, Softplus, Tanh, Erf];
 
 impl Function {
     fn reference(self, x: f64) -> f64 {
         match self {
             Exp => x.exp(),
             Expm1 => x.exp_m1(),
+            ExpMinus1MinusX => reference::exp_minus_1_minus_x(x),
             Log => x.ln(),
             Log1p => x.ln_1p(),
             Sigmoid => reference::sigmoid(x),
@@ -36,6 +38,7 @@ impl Function {
         match self {
             Exp | Log | Log1p => [1.0, 1.0],
             Expm1 => [1.5, 2.0],
+            ExpMinus1MinusX => [7.5, 10.0],
             Sigmoid => [2.2, 2.0],
             Softplus => [1.6, 2.0],
             Tanh => [2.5, 3.0],
@@ -58,6 +61,7 @@ impl<E: Element> Op<E> for Map<'_, E> {
             let y = match self.0 {
                 Exp => math::exp(s, x),
                 Expm1 => math::expm1(s, x),
+                ExpMinus1MinusX => math::exp_minus_1_minus_x(s, x),
                 Log => math::log(s, x),
                 Log1p => math::log1p(s, x),
                 Sigmoid => math::sigmoid(s, x),

@@ -1,6 +1,6 @@
 //! What the tests share: instruction sets, inputs, units in the last place, guarded buffers, finite differences.
 
-use elbo_kernels::{Element, Isa};
+use elbo_kernels::{Element, Isa, reference};
 
 /// Instruction sets that must agree to the bit, best first.
 pub fn fused() -> impl Iterator<Item = Isa> {
@@ -60,6 +60,20 @@ pub fn assert_same_bits<E: Element>(got: &[E], want: &[E], what: impl std::fmt::
     }
 }
 
+/// The buffers that a kernel leaves, the same bits on every instruction set with fused multiply-add.
+#[track_caller]
+pub fn same_everywhere<E: Element>(run: impl Fn(Isa) -> Vec<Vec<E>>) -> Vec<Vec<E>> {
+    let want = run(Isa::default());
+    for isa in fused() {
+        let got = run(isa);
+        assert_eq!(got.len(), want.len());
+        for (k, (got, want)) in got.iter().zip(&want).enumerate() {
+            assert_same_bits(got, want, format_args!("buffer {k} on {}", isa.name()));
+        }
+    }
+    want
+}
+
 /// Asserts `|got − want| ≤ tolerance · max(1, |want|)`.
 #[track_caller]
 pub fn assert_close(got: f64, want: f64, tolerance: f64, what: impl std::fmt::Display) {
@@ -93,6 +107,40 @@ impl<E: Element> Guarded<E> {
         let whole = self.0[..Self::EDGE].iter().chain(&self.0[end..]).all(|&x| x == E::from_f64(-77.0));
         assert!(whole, "a sentinel was overwritten");
         self.0[Self::EDGE..end].to_vec()
+    }
+}
+
+/// The numbers in double precision.
+pub fn wide<E: Element>(x: &[E]) -> Vec<f64> {
+    x.iter().map(|x| x.to_f64()).collect()
+}
+
+/// The distance from 1 to the next number.
+pub fn epsilon<E: Element>() -> f64 {
+    0.5f64.powi(E::MANTISSA_BITS as i32)
+}
+
+/// Asserts that a row sum of these terms is right within the rounding of its chains: each lane adds every sixteenth
+/// term, and a term itself takes fewer than sixteen roundings. `absolute` counts roundings near 1 besides.
+#[track_caller]
+pub fn assert_sum<E: Element>(got: E, terms: &[f64], absolute: usize, what: impl std::fmt::Display) {
+    let magnitude: f64 = terms.iter().map(|t| t.abs()).sum();
+    let bound = ((terms.len() / 16 + 20) as f64 * magnitude + absolute as f64) * epsilon::<E>();
+    let want = reference::sum(terms);
+    assert!((got.to_f64() - want).abs() <= bound, "{what} of {}: {got:?} is not {want:e}", terms.len());
+}
+
+/// Asserts that a function's gradient is that of fourth-order central differences.
+#[track_caller]
+pub fn assert_gradient(f: impl Fn(&[f64]) -> f64, x: &[f64], gradient: &[f64], what: impl std::fmt::Display) {
+    for i in 0..x.len() {
+        let along = |xi| {
+            let mut x = x.to_vec();
+            x[i] = xi;
+            f(&x)
+        };
+        // Truncation ~ h⁴ = 1e-12; rounding ~ n 1e-16 / h.
+        assert_close(gradient[i], derivative(along, x[i]), 2e-10, format_args!("{what}, coordinate {i}"));
     }
 }
 
