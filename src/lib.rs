@@ -11,8 +11,10 @@ pub mod files;
 pub mod layer;
 pub mod model;
 pub mod nearest;
+pub mod optim;
 #[cfg(feature = "files")]
 pub mod report;
 pub mod tensor;
+pub mod train;
 
 pub use error::{Error, ErrorKind, Result};

@@ -15,7 +15,7 @@ pub struct Buffer<F> {
 impl<F: Real> Buffer<F> {
     /// Zeros.
     pub fn new(capacity: usize, cols: usize) -> Self {
-        Buffer { data: Array2::zeros((capacity, cols.next_multiple_of(LANES))), cols }
+        Buffer { data: Array2::default((capacity, cols.next_multiple_of(LANES))), cols }
     }
     /// Columns, without the padding.
     pub fn cols(&self) -> usize {

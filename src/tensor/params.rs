@@ -166,7 +166,7 @@ impl<F: Real> Slab<F> {
     }
     /// A slot as plain (out, in) rows and columns, PyTorch's layout of a weight; a vector as (out, 1).
     pub fn unpack(&self, slot: &Slot) -> Array2<F> {
-        let mut out = Array2::zeros((slot.cols(), slot.rows()));
+        let mut out = Array2::default((slot.cols(), slot.rows()));
         let data = out.as_slice_mut().unwrap_or_default();
         slot.panels.unpack(self.slot(slot), [1, slot.rows()], data);
         out

@@ -7,7 +7,7 @@ use std::fmt::{Display, LowerExp};
 use std::iter::Sum;
 
 /// `f32` or `f64`. Every layer, density and estimator is written once for both.
-pub trait Real: Element + ndarray::NdFloat + Display + LowerExp + Sum {
+pub trait Real: Element + Display + LowerExp + Sum {
     /// `"f32"` or `"f64"`.
     const NAME: &'static str;
     /// The layer as one of this scalar.

@@ -1,0 +1,303 @@
+//! A trained model at work: encode, decode, score, and estimate likelihoods, in blocks of rows on every thread.
+
+use super::{Block, Draw, Stats, Vae};
+use crate::density::{Posterior, Prior};
+use crate::tensor::{Exec, Params, Real};
+use elbo_kernels::par::for_each_mut;
+use elbo_kernels::reduce::log_sum_exp;
+
+/// Rows of a block, as in training.
+const BLOCK_ROWS: usize = 64;
+/// Samples of a row that are decoded at once, and the rows of such a block.
+const SAMPLES: usize = 16;
+const SAMPLED_ROWS: usize = 8;
+
+/// What a row costs under the model, at the posterior's mean: −ELBO = reconstruction + KL, in nats.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Score {
+    /// −log p(x | z), in nats.
+    pub reconstruction: f64,
+    /// KL(q(z|x) ‖ p(z)), in nats.
+    pub kl: f64,
+}
+
+impl Score {
+    /// reconstruction + KL.
+    pub fn neg_elbo(&self) -> f64 {
+        self.reconstruction + self.kl
+    }
+}
+
+/// A model with its parameters, ready to be used on any number of rows. Its memory is allocated once.
+#[derive(Debug)]
+pub struct Inference<'m, F> {
+    vae: &'m Vae,
+    params: &'m Params<F>,
+    ex: &'m Exec,
+    blocks: Vec<Block<F>>,
+    sampled: Vec<Block<F>>,
+}
+
+/// Calls `pass` for each block of each chunk of rows, on every thread, then `done` for each in order.
+fn sweep<F: Real>(
+    ex: &Exec,
+    blocks: &mut [Block<F>],
+    rows: usize,
+    block_rows: usize,
+    pass: impl Fn(usize, &mut Block<F>) + Sync,
+    mut done: impl FnMut(usize, &Block<F>) + Send,
+) {
+    ex.install(|| {
+        let chunk = blocks.len() * block_rows;
+        for start in (0..rows).step_by(chunk) {
+            let first = |i: usize| start + i * block_rows;
+            for (i, b) in blocks.iter_mut().enumerate() {
+                b.rows = rows.saturating_sub(first(i)).min(block_rows);
+            }
+            let used = (rows - start).div_ceil(block_rows).min(blocks.len());
+            let par = if used == 1 { crate::tensor::Par::Sequential } else { ex.par() };
+            for_each_mut(par, &mut blocks[..used], |i, b| pass(first(i), b));
+            for (i, b) in blocks[..used].iter().enumerate() {
+                done(first(i), b);
+            }
+        }
+    });
+}
+
+fn fill_x<F: Real>(b: &mut Block<F>, first: usize, fill: &(impl Fn(usize, &mut [F]) + Sync)) {
+    for r in 0..b.rows {
+        fill(first + r, b.x.rows_mut(b.rows).row(r));
+    }
+}
+
+impl<'m, F: Real> Inference<'m, F> {
+    /// Memory for the threads of `ex`.
+    pub fn new(vae: &'m Vae, params: &'m Params<F>, ex: &'m Exec) -> Self {
+        let blocks = (0..ex.threads()).map(|_| Block::new(vae, BLOCK_ROWS, 1)).collect();
+        Inference { vae, params, ex, blocks, sampled: Vec::new() }
+    }
+
+    /// Encodes `rows` rows, which `fill(r, x)` writes, and gives `out(r, mean, log_variance)` each row's posterior.
+    pub fn encode(
+        &mut self,
+        rows: usize,
+        fill: &(impl Fn(usize, &mut [F]) + Sync),
+        mut out: impl FnMut(usize, &[F], &[F]) + Send,
+    ) {
+        let (vae, p, isa, latent) = (self.vae, self.params, self.ex.isa(), self.vae.config().latent);
+        let pass = |first, b: &mut Block<F>| {
+            fill_x(b, first, fill);
+            vae.encode(isa, p, b);
+        };
+        sweep(self.ex, &mut self.blocks, rows, BLOCK_ROWS, pass, |first, b| {
+            for r in 0..b.rows {
+                let (mean, log_variance) = b.eta.rows(b.rows).row(r).split_at(latent);
+                out(first + r, mean, log_variance);
+            }
+        });
+    }
+
+    /// Decodes `rows` latents, which `fill(r, z)` writes, and gives `out(r, eta, mean)` each row's likelihood parameters
+    /// and the mean of x.
+    pub fn decode(
+        &mut self,
+        rows: usize,
+        fill: &(impl Fn(usize, &mut [F]) + Sync),
+        out: impl FnMut(usize, &[F], &[F]) + Send,
+    ) {
+        let pass = |first: usize, b: &mut Block<F>| {
+            for r in 0..b.rows {
+                fill(first + r, b.z.rows_mut(b.rows).row(r));
+            }
+        };
+        self.decode_after(rows, pass, out);
+    }
+
+    /// Encodes rows and decodes the posterior's mean: `out(r, eta, mean)`.
+    pub fn reconstruct(
+        &mut self,
+        rows: usize,
+        fill: &(impl Fn(usize, &mut [F]) + Sync),
+        out: impl FnMut(usize, &[F], &[F]) + Send,
+    ) {
+        let (vae, p, isa) = (self.vae, self.params, self.ex.isa());
+        let pass = |first, b: &mut Block<F>| {
+            fill_x(b, first, fill);
+            vae.encode(isa, p, b);
+            let n = b.rows;
+            vae.posterior().mean(b.eta.rows(n), b.z.rows_mut(n));
+        };
+        self.decode_after(rows, pass, out);
+    }
+
+    fn decode_after(
+        &mut self,
+        rows: usize,
+        latents: impl Fn(usize, &mut Block<F>) + Sync,
+        mut out: impl FnMut(usize, &[F], &[F]) + Send,
+    ) {
+        let (vae, p, isa) = (self.vae, self.params, self.ex.isa());
+        let likelihood = vae.likelihood::<F>();
+        let pass = |first, b: &mut Block<F>| {
+            latents(first, b);
+            vae.decode(isa, p, b);
+            // x is not needed any more, and has the mean's shape.
+            likelihood.mean(isa, p, b.out.rows(b.rows), b.x.rows_mut(b.rows));
+        };
+        sweep(self.ex, &mut self.blocks, rows, BLOCK_ROWS, pass, |first, b| {
+            for r in 0..b.rows {
+                out(first + r, b.out.rows(b.rows).row(r), b.x.rows(b.rows).row(r));
+            }
+        });
+    }
+
+    /// Each row's score at the posterior's mean, with no random draw.
+    pub fn score(
+        &mut self,
+        rows: usize,
+        fill: &(impl Fn(usize, &mut [F]) + Sync),
+        mut out: impl FnMut(usize, Score) + Send,
+    ) {
+        let (vae, p, isa) = (self.vae, self.params, self.ex.isa());
+        let pass = |first, b: &mut Block<F>| {
+            fill_x(b, first, fill);
+            vae.encode(isa, p, b);
+            vae.posterior().mean(b.eta.rows(b.rows), b.z.rows_mut(b.rows));
+            vae.decode(isa, p, b);
+            vae.log_px(isa, p, b);
+            vae.kl(isa, b);
+        };
+        sweep(self.ex, &mut self.blocks, rows, BLOCK_ROWS, pass, |first, b| each_score(first, b, &mut out));
+    }
+
+    /// Each row's score with `samples` draws of z: the reconstruction is their mean.
+    pub fn sampled_score(
+        &mut self,
+        rows: usize,
+        fill: &(impl Fn(usize, &mut [F]) + Sync),
+        draw: &Draw,
+        samples: usize,
+        mut out: impl FnMut(usize, Score) + Send,
+    ) {
+        let mut kls = vec![0.0; rows];
+        self.encode_kl(rows, fill, &mut kls);
+        self.each_sample(rows, fill, draw, samples, |row, terms| {
+            let reconstruction = -terms.iter().map(|t| t.log_px).sum::<f64>() / samples as f64;
+            out(row, Score { reconstruction, kl: kls[row] });
+        });
+    }
+
+    /// The terms of the ELBO over all rows, with one draw of z a row.
+    pub fn elbo(&mut self, rows: usize, fill: &(impl Fn(usize, &mut [F]) + Sync), draw: &Draw) -> Stats {
+        let (vae, p, isa) = (self.vae, self.params, self.ex.isa());
+        let mut stats = Stats::new(vae.config().latent);
+        let pass = |first, b: &mut Block<F>| {
+            fill_x(b, first, fill);
+            draw.fill(first, 0, 1, b.rows, &mut b.eps);
+            vae.forward(isa, p, b);
+            vae.log_px(isa, p, b);
+        };
+        sweep(self.ex, &mut self.blocks, rows, BLOCK_ROWS, pass, |_, b| stats.add_block(b));
+        stats
+    }
+
+    /// Each row's importance-sampled −log p(x), in nats: −log (1/S) Σ p(x|z_s) p(z_s) / q(z_s|x), an upper bound in
+    /// expectation that tightens with S (Burda, Grosse and Salakhutdinov 2016, eq. 8). Each row is encoded once.
+    pub fn nll(
+        &mut self,
+        rows: usize,
+        fill: &(impl Fn(usize, &mut [F]) + Sync),
+        draw: &Draw,
+        samples: usize,
+        mut out: impl FnMut(usize, f64) + Send,
+    ) {
+        let mut log_w = vec![0.0; samples];
+        self.each_sample(rows, fill, draw, samples, |row, terms| {
+            for (w, t) in log_w.iter_mut().zip(terms) {
+                *w = t.log_px + t.log_pz - t.log_qz;
+            }
+            out(row, (samples as f64).ln() - log_sum_exp(&log_w));
+        });
+    }
+
+    fn encode_kl(&mut self, rows: usize, fill: &(impl Fn(usize, &mut [F]) + Sync), kls: &mut [f64]) {
+        let (vae, p, isa) = (self.vae, self.params, self.ex.isa());
+        let pass = |first, b: &mut Block<F>| {
+            fill_x(b, first, fill);
+            vae.encode(isa, p, b);
+            vae.kl(isa, b);
+        };
+        sweep(self.ex, &mut self.blocks, rows, BLOCK_ROWS, pass, |first, b| {
+            for r in 0..b.rows {
+                kls[first + r] = row_kl(b, r);
+            }
+        });
+    }
+
+    /// Gives `out(row, terms)` the terms of every sample of each row.
+    fn each_sample(
+        &mut self,
+        rows: usize,
+        fill: &(impl Fn(usize, &mut [F]) + Sync),
+        draw: &Draw,
+        samples: usize,
+        mut out: impl FnMut(usize, &[SampleTerms]) + Send,
+    ) {
+        let (vae, p, isa) = (self.vae, self.params, self.ex.isa());
+        if self.sampled.is_empty() {
+            let block = || Block::new(vae, SAMPLED_ROWS, SAMPLES);
+            self.sampled = (0..self.ex.threads()).map(|_| block()).collect();
+        }
+        // One list of terms for each block, by its place in the chunk.
+        let blank = || std::sync::Mutex::new(vec![SampleTerms::default(); SAMPLED_ROWS * samples]);
+        let lists: Vec<_> = self.sampled.iter().map(|_| blank()).collect();
+        let list = |first: usize| &lists[first / SAMPLED_ROWS % lists.len()];
+        let pass = |first: usize, b: &mut Block<F>| {
+            let mut terms = list(first).lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            fill_x(b, first, fill);
+            vae.encode(isa, p, b);
+            let (mut log_pz, mut log_qz) = ([F::ZERO; SAMPLED_ROWS * SAMPLES], [F::ZERO; SAMPLED_ROWS * SAMPLES]);
+            for s in (0..samples).step_by(SAMPLES) {
+                b.samples = SAMPLES.min(samples - s);
+                draw.fill(first, s, b.samples, b.rows, &mut b.eps);
+                vae.sample(isa, b);
+                vae.decode(isa, p, b);
+                vae.log_px(isa, p, b);
+                let (many, z) = (b.many(), b.z.rows(b.many()));
+                vae.prior().log_prob(isa, z, &mut log_pz[..many]);
+                vae.posterior().log_prob(isa, z, b.eta.rows(b.rows), &mut log_qz[..many]);
+                for i in 0..many {
+                    terms[i / b.samples * samples + s + i % b.samples] = SampleTerms {
+                        log_px: b.terms.log_px[i].to_f64(),
+                        log_pz: log_pz[i].to_f64(),
+                        log_qz: log_qz[i].to_f64(),
+                    };
+                }
+            }
+        };
+        sweep(self.ex, &mut self.sampled, rows, SAMPLED_ROWS, pass, |first, b| {
+            let terms = list(first).lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            for (r, terms) in terms.chunks_exact(samples).take(b.rows).enumerate() {
+                out(first + r, terms);
+            }
+        });
+    }
+}
+
+/// What one sample of one row says, in nats.
+#[derive(Clone, Copy, Debug, Default)]
+struct SampleTerms {
+    log_px: f64,
+    log_pz: f64,
+    log_qz: f64,
+}
+
+fn row_kl<F: Real>(b: &Block<F>, r: usize) -> f64 {
+    b.terms.kl.rows(b.rows).row(r).iter().map(|x| x.to_f64()).sum()
+}
+
+fn each_score<F: Real>(first: usize, b: &Block<F>, out: &mut impl FnMut(usize, Score)) {
+    for r in 0..b.rows {
+        out(first + r, Score { reconstruction: -b.terms.log_px[r].to_f64(), kl: row_kl(b, r) });
+    }
+}

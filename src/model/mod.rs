@@ -1,0 +1,13 @@
+//! Models: where networks, densities and an estimator meet.
+
+mod block;
+mod config;
+mod infer;
+mod step;
+mod vae;
+
+pub use block::Block;
+pub use config::{Heads, Hidden, PRESETS, Preset, VaeConfig};
+pub use infer::{Inference, Score};
+pub use step::{Draw, Stats, Workspace};
+pub use vae::Vae;

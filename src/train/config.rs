@@ -1,0 +1,118 @@
+//! What a run is: every choice that its result depends on.
+
+use crate::data::{Binarize, Dataset, View};
+use crate::density::{Domain, Likelihood};
+use crate::error::{Error, Result};
+use crate::estimator::{BetaSchedule, Elbo, FreeBits};
+use crate::model::{Preset, Vae, VaeConfig};
+use crate::optim::{OptimizerConfig, Schedule};
+
+/// A training run's choices. Two runs with equal configurations and data end in the same bytes.
+#[derive(Clone, PartialEq, Debug)]
+pub struct TrainConfig {
+    /// The network.
+    pub vae: VaeConfig,
+    /// Times that every training row is used.
+    pub epochs: u64,
+    /// Rows of a step; the last step of an epoch has what is left.
+    pub batch_size: usize,
+    /// The optimizer and its learning rate.
+    pub optimizer: OptimizerConfig,
+    /// How the learning rate changes.
+    pub schedule: Schedule,
+    /// The KL's weight by step.
+    pub beta: BetaSchedule,
+    /// KL below which a group of latents is not pressed further.
+    pub free_bits: Option<FreeBits>,
+    /// Largest global norm of a gradient.
+    pub clip: Option<f64>,
+    /// How grey values become binary.
+    pub binarize: Binarize,
+    /// Epochs without improvement on the validation split after which training stops.
+    pub patience: Option<u64>,
+    /// The seed of everything random.
+    pub seed: u64,
+}
+
+impl TrainConfig {
+    /// A preset's network and settings for rows of `inputs` columns: 10 epochs, Adam, plain ELBO, seed 0.
+    pub fn new(preset: &Preset, inputs: usize) -> Self {
+        TrainConfig {
+            vae: preset.config(inputs),
+            epochs: 10,
+            batch_size: preset.batch_size,
+            optimizer: OptimizerConfig::adam(preset.learning_rate, preset.adam_epsilon),
+            schedule: Schedule::Constant,
+            beta: BetaSchedule::Constant(1.0),
+            free_bits: None,
+            clip: None,
+            binarize: Binarize::None,
+            patience: None,
+            seed: 0,
+        }
+    }
+    /// The configuration of a named preset; see [`new`](Self::new).
+    ///
+    /// # Errors
+    /// When there is no such preset.
+    pub fn preset(name: &str, inputs: usize) -> Result<Self> {
+        Ok(Self::new(Preset::named(name)?, inputs))
+    }
+    /// The objective.
+    pub fn estimator(&self) -> Elbo {
+        Elbo::new(1, self.free_bits)
+    }
+    /// Steps of an epoch on `rows` rows.
+    pub fn steps_per_epoch(&self, rows: usize) -> u64 {
+        rows.div_ceil(self.batch_size.max(1)) as u64
+    }
+
+    /// Whether the run makes sense on its data.
+    ///
+    /// # Errors
+    /// Settings out of range, data that do not fit the network or its likelihood (with the first offending row and
+    /// column), patience without a validation split.
+    pub fn check(&self, vae: &Vae, data: &Dataset) -> Result<()> {
+        let positive = |n: u64, what: &str| match n {
+            0 => Err(Error::input(format!("{what} must be at least 1, not 0"))),
+            _ => Ok(()),
+        };
+        positive(self.epochs, "the number of epochs")?;
+        positive(self.batch_size as u64, "the batch size")?;
+        if let Some(c) = self.clip.filter(|c| !(c.is_finite() && *c > 0.0)) {
+            return Err(Error::input(format!("the clipping norm must be a positive number, not {c}")));
+        }
+        if self.patience.is_some() && data.validation().is_none() {
+            return Err(Error::input("early stopping goes by the validation split, and there is none")
+                .hint("add --validation 0.1, or leave --patience out"));
+        }
+        check_data(vae, data.all(), self.binarize)
+    }
+}
+
+/// Whether rows fit a network: as many columns, and values on which its likelihood is defined.
+///
+/// # Errors
+/// The first offending row and column, and what to do.
+pub fn check_data(vae: &Vae, rows: &View, binarize: Binarize) -> Result<()> {
+    rows.expect_cols(vae.config().inputs)?;
+    if binarize != Binarize::None {
+        return rows.check_unit_interval();
+    }
+    match vae.likelihood::<f32>().domain() {
+        Domain::Real => Ok(()),
+        Domain::Unit => rows.check_unit_interval(),
+        Domain::Classes(classes) => {
+            let outside = rows.first_fractional().or_else(|| rows.first_outside(0.0, classes as f64 - 1.0));
+            match outside {
+                None => Ok(()),
+                Some((row, col, value)) => Err(Error::input(format!(
+                    "row {row}, column {col} is {value}; a categorical likelihood of {classes} classes wants the \
+                     integers 0 to {}",
+                    classes - 1
+                ))
+                .hint("give the right number of classes (categorical:K), or choose --likelihood gaussian")),
+            }
+        }
+    }
+}

@@ -1,0 +1,374 @@
+//! The training loop.
+
+use super::config::TrainConfig;
+use super::diagnose::{bad_parameter, diverged};
+use super::evaluate::{Evaluation, Metrics, active_units, evaluate};
+use crate::data::{Batches, Binarize, Dataset, View};
+use crate::error::{Error, Result};
+use crate::estimator::{Elbo, Estimator};
+use crate::model::{Draw, Inference, Stats, Vae, Workspace};
+use crate::optim::{Optimizer, clip_global_norm};
+use crate::tensor::{Exec, Noise, Params, Slab, Stream};
+use std::time::Instant;
+
+/// Whether to go on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Flow {
+    /// Go on.
+    Continue,
+    /// Stop after this step; the state can be saved and resumed.
+    Stop,
+}
+
+/// What a step did. Nats per example.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct StepReport {
+    /// Steps since the start of the run, this one included.
+    pub step: u64,
+    /// The epoch, from 1.
+    pub epoch: u64,
+    /// Training rows of this epoch that have been used, and that there are.
+    pub rows: (u64, u64),
+    /// The batch's terms.
+    pub train: Metrics,
+    /// The gradient's global norm before clipping, if clipping is on.
+    pub gradient_norm: Option<f64>,
+}
+
+/// What an epoch did. Nats per example.
+#[derive(Clone, PartialEq, Debug)]
+pub struct EpochReport {
+    /// The epoch, from 1.
+    pub epoch: u64,
+    /// Steps since the start of the run.
+    pub step: u64,
+    /// Means over the epoch's batches, each with the parameters that it met.
+    pub train: Metrics,
+    /// The validation split, with the parameters at the epoch's end.
+    pub validation: Option<Metrics>,
+    /// The test split, likewise; for the record, it decides nothing.
+    pub heldout: Option<Metrics>,
+    /// The KL's weight in the last step.
+    pub beta: f64,
+    /// Latents in use on the test split (or the validation, or the training split).
+    pub active_units: usize,
+    /// Training rows a second, evaluation not counted.
+    pub samples_per_second: f64,
+    /// The learning rate of the last step.
+    pub learning_rate: f64,
+    /// Seconds of training, evaluation not counted.
+    pub seconds: f64,
+    /// Whether the validation objective is the best so far; always true without a validation split.
+    pub improved: bool,
+}
+
+/// Called while training. Return [`Flow::Stop`] to end the run there.
+pub trait Observer: Send {
+    /// After each step.
+    ///
+    /// # Errors
+    /// Whatever should end the training.
+    fn step(&mut self, _trainer: &Trainer, _report: &StepReport) -> Result<Flow> {
+        Ok(Flow::Continue)
+    }
+    /// After each epoch.
+    ///
+    /// # Errors
+    /// Whatever should end the training.
+    fn epoch(&mut self, _trainer: &Trainer, _report: &EpochReport) -> Result<Flow> {
+        Ok(Flow::Continue)
+    }
+}
+
+/// Observes nothing.
+impl Observer for () {}
+
+/// A closure observes epochs.
+impl<F: FnMut(&EpochReport) -> Flow + Send> Observer for F {
+    fn epoch(&mut self, _: &Trainer, report: &EpochReport) -> Result<Flow> {
+        Ok(self(report))
+    }
+}
+
+/// All that a run needs to go on as if it had never stopped, besides its configuration and data.
+#[derive(Clone, PartialEq, Debug)]
+pub struct State {
+    /// Epochs finished.
+    pub epoch: u64,
+    /// Steps taken.
+    pub step: u64,
+    /// Steps taken in the epoch under way.
+    pub batch: u64,
+    /// Sums of the epoch under way.
+    pub sums: Stats,
+    /// Seconds spent on the epoch under way.
+    pub seconds: f64,
+    /// The best validation objective so far and its epoch.
+    pub best: Option<(f64, u64)>,
+}
+
+/// Trains a [`Vae`]. See the crate's front page for an example.
+#[derive(Debug)]
+pub struct Trainer {
+    config: TrainConfig,
+    data: Dataset,
+    ex: Exec,
+    vae: Vae,
+    estimator: Elbo,
+    params: Params<f32>,
+    grads: Slab<f32>,
+    optimizer: Optimizer<f32>,
+    workspace: Workspace<f32>,
+    batches: Batches,
+    noise: Noise,
+    state: State,
+}
+
+impl Trainer {
+    /// A run at its start.
+    ///
+    /// # Errors
+    /// As [`TrainConfig::check`].
+    pub fn new(config: TrainConfig, data: Dataset, ex: Exec) -> Result<Self> {
+        let vae = Vae::new(&config.vae)?;
+        config.check(&vae, &data)?;
+        let noise = Noise::new(config.seed);
+        let size = config.batch_size.min(data.train().len());
+        let estimator = config.estimator();
+        Ok(Trainer {
+            params: Params::init(vae.layout(), &noise),
+            grads: Slab::zeros(vae.layout()),
+            optimizer: Optimizer::new(&config.optimizer, vae.layout())?,
+            workspace: Workspace::new(&vae, size, Estimator::<f32>::samples(&estimator), &ex),
+            batches: Batches::new(data.train().len(), size, noise)?,
+            state: State {
+                epoch: 0,
+                step: 0,
+                batch: 0,
+                sums: Stats::new(config.vae.latent),
+                seconds: 0.0,
+                best: None,
+            },
+            config,
+            data,
+            ex,
+            vae,
+            estimator,
+            noise,
+        })
+    }
+    /// The run's choices.
+    pub fn config(&self) -> &TrainConfig {
+        &self.config
+    }
+    /// The run's data.
+    pub fn data(&self) -> &Dataset {
+        &self.data
+    }
+    /// The network.
+    pub fn vae(&self) -> &Vae {
+        &self.vae
+    }
+    /// The parameters.
+    pub fn params(&self) -> &Params<f32> {
+        &self.params
+    }
+    /// The optimizer, with its moments.
+    pub fn optimizer(&self) -> &Optimizer<f32> {
+        &self.optimizer
+    }
+    /// Where the run stands.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+    /// How it runs.
+    pub fn exec(&self) -> &Exec {
+        &self.ex
+    }
+    /// The model with its present parameters, ready to be used.
+    pub fn inference(&self) -> Inference<'_, f32> {
+        Inference::new(&self.vae, &self.params, &self.ex)
+    }
+    /// Steps of an epoch.
+    pub fn steps_per_epoch(&self) -> u64 {
+        self.config.steps_per_epoch(self.data.train().len())
+    }
+    /// Puts the run where another one stood. Parameters and optimizer are filled by `fill` before transposes are made.
+    ///
+    /// # Errors
+    /// Whatever `fill` returns, or a state that does not belong to this configuration and data.
+    pub fn restore(
+        &mut self,
+        state: State,
+        fill: impl FnOnce(&mut Slab<f32>, &mut Optimizer<f32>) -> Result<()>,
+    ) -> Result<()> {
+        let steps = self.steps_per_epoch();
+        if state.batch >= steps || state.step != state.epoch * steps + state.batch {
+            return Err(Error::input(format!(
+                "the checkpoint stands at step {} (epoch {}, batch {}), which does not fit epochs of {steps} steps",
+                state.step, state.epoch, state.batch
+            ))
+            .hint("resume with the data and the batch size that the run was started with"));
+        }
+        fill(self.params.values_mut(), &mut self.optimizer)?;
+        self.params.refresh(crate::tensor::Par::Sequential);
+        self.state = state;
+        Ok(())
+    }
+    /// Whether a parameter is not finite, and which.
+    pub fn bad_parameter(&self) -> Option<String> {
+        bad_parameter(&self.vae, &self.params)
+    }
+
+    /// Trains until the last epoch, until patience runs out, or until the observer says stop.
+    ///
+    /// # Errors
+    /// The observer's, or that the objective stopped being finite (with step, term, layer and likely cause).
+    pub fn run(&mut self, observer: &mut dyn Observer) -> Result<()> {
+        let ex = self.ex.clone();
+        ex.install(|| {
+            while self.state.epoch < self.config.epochs && !self.out_of_patience() {
+                if self.run_epoch(observer)? == Flow::Stop {
+                    break;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Whether the validation objective has not improved for as many epochs as patience allows.
+    pub fn out_of_patience(&self) -> bool {
+        let since_best = self.state.best.map_or(0, |(_, epoch)| self.state.epoch - epoch);
+        self.config.patience.is_some_and(|patience| since_best >= patience)
+    }
+
+    fn run_epoch(&mut self, observer: &mut dyn Observer) -> Result<Flow> {
+        let (epoch, steps) = (self.state.epoch, self.steps_per_epoch());
+        self.batches.start(epoch);
+        while self.state.batch < steps {
+            let start = Instant::now();
+            let report = self.step()?;
+            self.state.seconds += start.elapsed().as_secs_f64();
+            // At an epoch's end the epoch is finished first, so that a stop loses no line of the record.
+            let flow = observer.step(self, &report)?;
+            if flow == Flow::Stop && self.state.batch < steps {
+                return Ok(flow);
+            }
+            if flow == Flow::Stop {
+                self.end_epoch(observer)?;
+                return Ok(flow);
+            }
+        }
+        self.end_epoch(observer)
+    }
+
+    /// One step: the objective's gradient over the next batch, and the optimizer's update.
+    fn step(&mut self) -> Result<StepReport> {
+        let (isa, par, step) = (self.ex.isa(), self.workspace.par(), self.state.step);
+        let (view, noise, binarize) = (self.data.train(), self.noise, self.config.binarize);
+        let rows = self.batches.batch(self.state.batch as usize);
+        let fill = |r: usize, x: &mut [f32]| {
+            let row = rows[r] as usize;
+            view.gather(row, x);
+            if binarize != Binarize::None {
+                binarize.apply(noise, step, view.id(row) as u64, x);
+            }
+        };
+        let draw = Draw { noise, stream: Stream::Train, step };
+        let (beta, lr) = (self.beta(step), self.learning_rate(step));
+        let stats = self.vae.loss_grad(
+            isa,
+            &self.params,
+            rows.len(),
+            &fill,
+            &draw,
+            &self.estimator,
+            beta,
+            &mut self.workspace,
+            &mut self.grads,
+        );
+        if !stats.neg_elbo().is_finite() {
+            let stats = stats.clone();
+            return Err(diverged(step + 1, &stats, &self.vae, &self.params, &self.workspace));
+        }
+        let train = Metrics::from(stats);
+        self.state.sums.add(stats);
+        let clip = self.config.clip;
+        let gradient_norm = clip.map(|max| clip_global_norm(isa, par, self.vae.layout(), &mut self.grads, max));
+        self.optimizer.step(isa, par, self.params.values_mut(), &self.grads, lr);
+        self.params.refresh(par);
+        self.state.step += 1;
+        self.state.batch += 1;
+        let rows = (self.state.sums.rows, view.len() as u64);
+        Ok(StepReport { step: self.state.step, epoch: self.state.epoch + 1, rows, train, gradient_norm })
+    }
+
+    fn end_epoch(&mut self, observer: &mut dyn Observer) -> Result<Flow> {
+        if let Some(name) = self.bad_parameter() {
+            return Err(Error::diverged(format!("step {}: parameter {name} is not finite", self.state.step))
+                .hint("lower --learning-rate, or limit gradients with --clip 100; the last good checkpoint is kept"));
+        }
+        let epoch = self.state.epoch + 1;
+        let validation = self.data.validation().map(|v| self.evaluate(v));
+        let heldout = self.data.test().map(|v| self.evaluate(v));
+        let active_units = match heldout.as_ref().or(validation.as_ref()) {
+            Some(evaluation) => evaluation.active_units,
+            None => {
+                active_units(&mut self.inference(), self.data.train(), self.config.binarize, self.noise)
+            }
+        };
+        let improved = match &validation {
+            None => true,
+            Some(e) => {
+                let objective = self.objective(&e.stats);
+                let better = self.state.best.is_none_or(|(best, _)| objective < best);
+                if better {
+                    self.state.best = Some((objective, epoch));
+                }
+                better
+            }
+        };
+        let last = self.state.step - 1;
+        let report = EpochReport {
+            epoch,
+            step: self.state.step,
+            train: Metrics::from(&self.state.sums),
+            validation: validation.map(|e| Metrics::from(&e.stats)),
+            heldout: heldout.map(|e| Metrics::from(&e.stats)),
+            beta: self.beta(last),
+            active_units,
+            samples_per_second: self.state.sums.rows as f64 / self.state.seconds.max(f64::MIN_POSITIVE),
+            learning_rate: self.learning_rate(last),
+            seconds: self.state.seconds,
+            improved,
+        };
+        self.state.epoch = epoch;
+        self.state.batch = 0;
+        self.state.seconds = 0.0;
+        self.state.sums.clear();
+        observer.epoch(self, &report)
+    }
+
+    fn evaluate(&self, view: &View) -> Evaluation {
+        // The same draw after every epoch, so that the curve shows the model and not the noise.
+        let draw = Draw { noise: self.noise, stream: Stream::Evaluate, step: 0 };
+        evaluate(&mut self.inference(), view, self.config.binarize, &draw)
+    }
+
+    /// The objective that selects the best model: the training objective at the KL's final weight.
+    fn objective(&self, stats: &Stats) -> f64 {
+        let mean_kl: Vec<f64> = stats.kl.iter().map(|kl| kl / stats.rows as f64).collect();
+        let last = self.config.epochs * self.steps_per_epoch();
+        let beta = self.beta(last);
+        Estimator::<f32>::objective(&self.estimator, beta, stats.mean_reconstruction(), &mean_kl)
+    }
+
+    fn beta(&self, step: u64) -> f64 {
+        self.config.beta.at(step)
+    }
+
+    fn learning_rate(&self, step: u64) -> f64 {
+        let steps = self.steps_per_epoch();
+        self.config.optimizer.learning_rate() * self.config.schedule.at(step, steps, self.config.epochs * steps)
+    }
+}
