@@ -64,7 +64,7 @@ pub(crate) fn value<S: Simd>(s: S, act: Activation, x: S::V) -> S::V {
 
 /// The derivative's product with `dy`, for one vector of outputs, or of pre-activations where those are needed.
 #[inline(always)]
-pub(crate) fn slope<S: Simd>(s: S, act: Activation, y: S::V, dy: S::V) -> S::V {
+pub(crate) fn times_derivative<S: Simd>(s: S, act: Activation, y: S::V, dy: S::V) -> S::V {
     let zero = s.splat(S::E::ZERO);
     let one = s.splat(S::E::ONE);
     match act {
@@ -94,6 +94,17 @@ fn normal_cdf<S: Simd>(s: S, x: S::V) -> S::V {
 
 kernel! {
     /// Replaces pre-activations by activations.
+    ///
+    /// ```
+    /// use elbo_kernels::{Isa, activation::{Activation, backward, forward}};
+    ///
+    /// let mut y = [-1.0f32, 0.0, 2.0];
+    /// forward(Isa::default(), Activation::Relu, &mut y);
+    /// assert_eq!(y, [0.0, 0.0, 2.0]);
+    /// let mut dy = [0.5; 3];
+    /// backward(Isa::default(), Activation::Relu, &y, &mut dy);
+    /// assert_eq!(dy, [0.0, 0.0, 0.5]);
+    /// ```
     pub fn forward<E>(isa, s; act: Activation, y: &mut [E]) {
         for_each_vector!(y.len(), |i, count| {
             let x = load(s, y, i, count);
@@ -107,7 +118,7 @@ kernel! {
     /// [needs it](Activation::needs_input). The slices have equal lengths.
     pub fn backward<E>(isa, s; act: Activation, y: &[E], dy: &mut [E]) {
         for_each_vector!(common_length!(y, dy), |i, count| {
-            let d = slope(s, act, load(s, y, i, count), load(s, dy, i, count));
+            let d = times_derivative(s, act, load(s, y, i, count), load(s, dy, i, count));
             store(s, d, dy, i, count);
         });
     }

@@ -50,35 +50,41 @@ kernel! {
     }
 }
 
-/// Sixteen partial sums, element i in sum i mod 16, then the tree 16 → 8 → 4 → 2 → 1.
+/// Sum of x, or of x², in double precision: sixteen partial sums, element i in sum i mod 16, then the tree
+/// 16 → 8 → 4 → 2 → 1. Without fused multiply-add, so that even `foreign` agrees.
 #[inline(always)]
-fn sum_of<E: Element>(x: &[E], f: impl Fn(f64) -> f64) -> f64 {
-    let mut total = [0.0; LANES];
-    for block in x.chunks(LANES) {
-        for (t, x) in total.iter_mut().zip(block) {
-            *t += f(x.to_f64());
+fn total<E: Element, const SQUARED: bool>(x: &[E]) -> f64 {
+    let mut sums = [0.0; LANES];
+    let (blocks, rest) = x.as_chunks::<LANES>();
+    for block in blocks {
+        for (sum, x) in sums.iter_mut().zip(block) {
+            let x = x.to_f64();
+            *sum += if SQUARED { x * x } else { x };
         }
+    }
+    for (sum, x) in sums.iter_mut().zip(rest) {
+        let x = x.to_f64();
+        *sum += if SQUARED { x * x } else { x };
     }
     let mut half = LANES / 2;
     while half > 0 {
         for i in 0..half {
-            total[i] += total[i + half];
+            sums[i] += sums[i + half];
         }
         half /= 2;
     }
-    total[0]
+    sums[0]
 }
 
 /// Sum in double precision: sixteen partial sums, then a fixed tree.
 pub fn sum_f64<E: Element>(x: &[E]) -> f64 {
-    sum_of(x, |x| x)
+    total::<E, false>(x)
 }
 
 kernel! {
     /// Sum of squares in double precision, for norms of whole slabs: sixteen partial sums, then a fixed tree.
     pub fn sum_squares_f64<E>(isa, _s; x: &[E]) -> f64 {
-        // Without fused multiply-add, so that even `foreign` agrees; a plain loop vectorizes.
-        sum_of(x, |x| x * x)
+        total::<E, true>(x)
     }
 }
 

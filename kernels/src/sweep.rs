@@ -1,9 +1,9 @@
 //! Sweeps over one row: what the densities, the divergence and the reparameterization do to their parameters.
 //!
-//! A row sum adds columns i, i + 16, i + 32 … into lane i and then the lanes by the fixed tree of
-//! [`Simd::sum`](crate::Simd::sum), so its bits depend on nothing but the row. Slices of one call have equal lengths,
-//! of any size. Values are in nats. A function whose name ends in `_grad` takes the weight `w` with which the row's value enters
-//! the loss: derivatives are scaled by it.
+//! A row sum adds columns i, i + 16, i + 32 … into lane i and then the lanes by the fixed tree of [`Simd::sum`], so its
+//! bits depend on nothing but the row. Slices of one call have equal lengths, of any size. Values are in nats. A
+//! function whose name ends in `_grad` takes the weight `w` with which the row's value enters the loss: derivatives are
+//! scaled by it.
 
 use crate::isa::Isa;
 use crate::map::{accumulate, common_length, for_each_vector, keep, kernel, load, store};
@@ -65,7 +65,9 @@ impl<S: Simd> Bernoulli<S> {
 }
 
 kernel! {
-    /// log p(x) = Σ x·o − softplus(o) of a Bernoulli with logits o, for targets x in [0, 1].
+    /// log p(x) = Σ x·o − softplus(o) of a Bernoulli with finite logits o, for targets x in [0, 1].
+    ///
+    /// The logarithms of 1 + e^−|o| are taken of products of 64: right within a rounding or two of 1 for each column.
     pub fn bernoulli_log_prob<E>(isa, s; x: &[E], logits: &[E]) -> E {
         let mut row = Bernoulli::new(s);
         for_each_vector!(common_length!(x, logits), |i, count| {
@@ -77,6 +79,15 @@ kernel! {
 
 kernel! {
     /// [`bernoulli_log_prob`], replacing each logit by its derivative w·(x − σ(o)) in the same sweep.
+    ///
+    /// ```
+    /// use elbo_kernels::{Isa, sweep::bernoulli_log_prob_grad};
+    ///
+    /// let (x, mut logits) = ([1.0, 0.0], [0.0f64, 0.0]);
+    /// let log_prob = bernoulli_log_prob_grad(Isa::default(), &x, &mut logits, 1.0);
+    /// assert!((log_prob - 0.25f64.ln()).abs() < 1e-15);
+    /// assert_eq!(logits, [0.5, -0.5]);
+    /// ```
     pub fn bernoulli_log_prob_grad<E>(isa, s; x: &[E], logits: &mut [E], w: E) -> E {
         let zero = s.splat(E::ZERO);
         let weight = s.splat(w);
@@ -312,7 +323,7 @@ fn scalar_log<S: Simd>(s: S, x: S::E) -> S::E {
 }
 
 kernel! {
-    /// log p(index) of a categorical with these logits: o[index] − log Σ eᵒ, shifted by the greatest logit.
+    /// log p(index) of a categorical with these logits: `o[index]` − log Σ eᵒ, shifted by the greatest logit.
     ///
     /// # Panics
     /// If there is no such class.

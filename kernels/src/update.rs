@@ -100,6 +100,14 @@ pub fn adam_vector<S: Simd>(s: S, p: S::V, m: S::V, v: S::V, g: S::V, c: &AdamVe
 kernel! {
     /// One [`AdamStep`] of parameters `p` with moments `m` and `v`, zero before the first step, and gradients `g`. The
     /// slices have equal lengths.
+    ///
+    /// ```
+    /// use elbo_kernels::{Isa, update::{AdamStep, adam}};
+    ///
+    /// let (mut p, mut m, mut v) = ([1.0f64], [0.0], [0.0]);
+    /// adam(Isa::default(), &AdamStep::new(0.25, 0.9, 0.999, 0.0, 1), &mut p, &mut m, &mut v, &[-7.0]);
+    /// assert!((p[0] - 1.25).abs() < 1e-15, "the first step is the learning rate, whatever the gradient");
+    /// ```
     pub fn adam<E>(isa, s; step: &AdamStep, p: &mut [E], m: &mut [E], v: &mut [E], g: &[E]) {
         let constants = step.vectors(s);
         for_each_vector!(common_length!(p, m, v, g), |i, count| {

@@ -11,7 +11,8 @@ use std::str::FromStr;
 /// How grey values `v` in [0, 1] become binary before they are used as input and target.
 ///
 /// Published likelihoods differ in this: dynamic binarization is that of the importance weighted autoencoder (Burda,
-/// Grosse and Salakhutdinov 2016, section 5), one fixed sample that of Larochelle and Murray 2011. Their numbers do not compare.
+/// Grosse and Salakhutdinov 2016, section 5), one fixed sample that of Larochelle and Murray 2011. Their numbers do not
+/// compare.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Binarize {
     /// Values stay grey.

@@ -16,7 +16,8 @@ use std::collections::HashMap;
 /// assert_eq!(labels.get(2), "3");
 /// assert_eq!(labels.codes(), [0, 1, 1]);
 /// assert_eq!(labels.code("03")?, 1);
-/// assert_eq!(labels.code("norml").unwrap_err().to_string(), "no row has the label `norml`\n  hint: did you mean `normal`?");
+/// let typo = labels.code("norml").unwrap_err();
+/// assert_eq!(typo.to_string(), "no row has the label `norml`\n  hint: did you mean `normal`?");
 /// # Ok::<(), elbo::Error>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

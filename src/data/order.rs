@@ -71,7 +71,8 @@ pub struct Batches {
 }
 
 impl Batches {
-    /// Batches of `size` rows; the last one holds the remainder. Rows stand in their own order until [`start`](Batches::start).
+    /// Batches of `size` rows; the last one holds the remainder. Rows stand in their own order until
+    /// [`start`](Batches::start).
     ///
     /// # Errors
     /// No rows, or a batch of no rows.

@@ -63,7 +63,10 @@ pub(super) fn fashion_mnist(data: Option<&Path>) -> Result<Dataset> {
 
 /// The two sets have files of the same names: a folder's own name must tell them apart.
 fn names_fashion(folder: &Path) -> bool {
-    folder.file_name().is_some_and(|name| name.to_string_lossy().to_lowercase().contains("fashion"))
+    // A path such as `.` has its name only once resolved.
+    let resolved = folder.canonicalize().ok();
+    let mut names = [Some(folder), resolved.as_deref()].into_iter().flatten().filter_map(Path::file_name);
+    names.any(|name| name.to_string_lossy().to_lowercase().contains("fashion"))
 }
 
 fn first_folder(name: &str, places: &[PathBuf], hint: &str) -> Result<Dataset> {

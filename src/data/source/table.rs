@@ -4,54 +4,63 @@ use super::input::Input;
 use crate::data::Labels;
 use crate::data::rows::{Rows, Values};
 use crate::{Error, Result};
-use csv::{ByteRecord, Reader, ReaderBuilder, Trim};
+use csv::{ByteRecord, Reader, ReaderBuilder, Terminator, Trim};
+use std::io::{Chain, Read};
 
 /// A table being read, with what its errors name.
 struct Table {
     place: String,
-    reader: Reader<Input>,
+    reader: Reader<Chain<Input, &'static [u8]>>,
     names: Vec<String>,
 }
 
 impl Table {
     fn open(input: Input) -> Result<Table> {
         let place = input.place().to_owned();
-        // Ragged rows get an error of our own, with row and column.
-        let mut reader = ReaderBuilder::new().flexible(true).trim(Trim::All).from_reader(input);
+        // Ragged rows get an error of our own, with row and column. Each record ends with a line feed, the last one too,
+        // so that the reader's line is the one after the record; a carriage return before it is trimmed as a blank.
+        let mut reader = ReaderBuilder::new()
+            .flexible(true)
+            .trim(Trim::All)
+            .terminator(Terminator::Any(b'\n'))
+            .from_reader(input.chain(b"\n".as_slice()));
         let header = reader.byte_headers().map_err(|e| damaged(&place, &e))?;
         let names: Vec<String> = header.iter().map(|n| String::from_utf8_lossy(n).into_owned()).collect();
         let at = |error: Error| error.at(place.clone());
         if names.iter().all(String::is_empty) {
-            return Err(at(Error::input("line 1 has no column names")));
+            return Err(at(Error::input("the first line has no column names")));
         }
         if names.iter().all(|name| name.parse::<f64>().is_ok()) {
-            let error = Error::input("line 1 holds numbers: a CSV file starts with the columns' names");
+            let error = Error::input("the first line holds numbers: a CSV file starts with the columns' names");
             return Err(at(error.hint("put a line of names before the data")));
         }
         if let (1, Some(other)) = (names.len(), names[0].chars().find(|c| ";\t|".contains(*c))) {
-            let error = Error::input(format!("line 1 has one column, with {other:?} in its name"));
+            let error = Error::input(format!("the first line has one column, with {other:?} in its name"));
             return Err(at(error.hint("separate the columns with commas")));
         }
         Ok(Table { place, reader, names })
     }
 
-    /// The next row, checked for its length: `false` at the end.
+    /// The next row that is not blank, checked for its length: `false` at the end.
     fn next(&mut self, record: &mut ByteRecord, row: usize) -> Result<bool> {
-        if !self.reader.read_byte_record(record).map_err(|e| damaged(&self.place, &e))? {
-            return Ok(false);
+        let mut blank = true;
+        while blank {
+            if !self.reader.read_byte_record(record).map_err(|e| damaged(&self.place, &e))? {
+                return Ok(false);
+            }
+            blank = record.len() == 1 && record[0].is_empty();
         }
         let (found, expected) = (record.len(), self.names.len());
         if found == expected {
             return Ok(true);
         }
-        let place = self.place_of(record, row);
-        let error = Error::input(format!("{place} has {found} fields, and the header has {expected}"));
+        let error = Error::input(format!("{} has {found} fields, and the header has {expected}", self.here(row)));
         Err(error.at(self.place.clone()).hint("each line needs one field for each column"))
     }
 
-    /// Where a record is: its line counts from 1 with the header, its row from 0 without.
-    fn place_of(&self, record: &ByteRecord, row: usize) -> String {
-        let line = record.position().map_or(0, csv::Position::line);
+    /// Where the record just read is: its line counts from 1 with the header, its row from 0 without.
+    fn here(&self, row: usize) -> String {
+        let line = self.reader.position().line() - 1;
         format!("line {line} (row {row}, counted from 0 without the header)")
     }
 
@@ -59,8 +68,8 @@ impl Table {
         let text = String::from_utf8_lossy(&record[col]);
         let shown: String = text.chars().take(40).collect();
         let found = if text.is_empty() { "is empty".to_owned() } else { format!("is {shown:?}{why}") };
-        let place = self.place_of(record, row);
-        let error = Error::input(format!("{place}, column {col} (\"{}\") {found}", self.names[col]));
+        let here = self.here(row);
+        let error = Error::input(format!("{here}, column {col} (\"{}\") {found}", self.names[col]));
         error.at(self.place.clone()).hint("each cell needs a finite number; remove or fill in the row")
     }
 }
@@ -84,6 +93,7 @@ pub(super) fn rows(input: Input) -> Result<Rows> {
         }
         row += 1;
     }
+    values.shrink_to_fit();
     let Table { place, names, .. } = table;
     let rows = Rows::new(Values::Floats(values), names.len()).and_then(|rows| rows.with_names(names));
     rows.map_err(|e| e.at(place))
