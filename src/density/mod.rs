@@ -3,6 +3,20 @@
 //! A likelihood, a posterior and a prior each know their own mathematics only. They take row weights from the
 //! estimator and turn them into gradients of their parameters and of z; layers do the rest.
 
+mod bernoulli;
+mod categorical;
+mod gaussian;
+mod kind;
+mod posterior;
+mod prior;
+
+pub use bernoulli::Bernoulli;
+pub use categorical::Categorical;
+pub use gaussian::{Gaussian, Variance};
+pub use kind::LikelihoodKind;
+pub use posterior::DiagonalGaussian;
+pub use prior::StandardNormal;
+
 use crate::layer::{Cache, Gradient};
 use crate::tensor::{Isa, Mat, MatMut, Params, Real, Slot};
 use rand_chacha::ChaCha8Rng;
@@ -90,4 +104,15 @@ pub trait Prior<F: Real>: Debug + Send + Sync {
     fn kl(&self, isa: Isa, eta: Mat<F>, kl: MatMut<F>);
     /// Adds `weights[r, j] · ∂ kl[r, j] / ∂η_r` to `deta`.
     fn kl_grad(&self, isa: Isa, eta: Mat<F>, weights: Mat<F>, deta: MatMut<F>);
+}
+
+/// log 2π
+const LOG_TAU: f64 = 1.837_877_066_409_345_5;
+
+/// k of a matrix of n·k rows that belong to n. Panics when they do not.
+#[track_caller]
+fn samples_per_row(rows: usize, many: usize) -> usize {
+    let k = many.checked_div(rows).unwrap_or(1);
+    assert_eq!(rows * k, many, "{many} rows cannot belong to {rows} in equal parts");
+    k
 }

@@ -1,0 +1,58 @@
+//! The Gaussian posterior with a diagonal covariance (Kingma and Welling, 2014, eq. 9–10).
+//!
+//! ```text
+//! η = [μ | v]  (B, 2L)      z = μ + e^{v/2} ε  (B·k, L)      dμ += dz      dv += ½ dz ε e^{v/2}
+//! ```
+
+use super::{Posterior, samples_per_row};
+use crate::tensor::{Isa, Mat, MatMut, Real};
+use elbo_kernels::sweep;
+
+/// `q(z | η) = N(μ, diag e^v)`, where η is [mean μ | log-variance v]. The log-variance is free: nothing bounds it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DiagonalGaussian {
+    latent: usize,
+}
+
+impl DiagonalGaussian {
+    /// For `latent` columns of z.
+    pub fn new(latent: usize) -> Self {
+        DiagonalGaussian { latent }
+    }
+}
+
+impl<F: Real> Posterior<F> for DiagonalGaussian {
+    fn latent(&self) -> usize {
+        self.latent
+    }
+    fn eta_cols(&self) -> usize {
+        2 * self.latent
+    }
+    fn sample(&self, isa: Isa, eta: Mat<F>, eps: Mat<F>, mut z: MatMut<F>) {
+        let k = samples_per_row(eta.rows(), eps.rows());
+        for r in 0..eps.rows() {
+            let (mean, v) = eta.row(r / k).split_at(self.latent);
+            sweep::reparameterize(isa, mean, v, eps.row(r), z.row(r));
+        }
+    }
+    fn sample_grad(&self, isa: Isa, eta: Mat<F>, eps: Mat<F>, dz: Mat<F>, mut deta: MatMut<F>) {
+        let k = samples_per_row(eta.rows(), eps.rows());
+        for r in 0..eps.rows() {
+            let (_, v) = eta.row(r / k).split_at(self.latent);
+            let (dmean, dv) = deta.row(r / k).split_at_mut(self.latent);
+            sweep::reparameterize_grad(isa, v, eps.row(r), dz.row(r), dmean, dv);
+        }
+    }
+    fn mean(&self, eta: Mat<F>, mut out: MatMut<F>) {
+        for r in 0..eta.rows() {
+            out.row(r).copy_from_slice(&eta.row(r)[..self.latent]);
+        }
+    }
+    fn log_prob(&self, isa: Isa, z: Mat<F>, eta: Mat<F>, out: &mut [F]) {
+        let k = samples_per_row(eta.rows(), z.rows());
+        for (r, out) in out[..z.rows()].iter_mut().enumerate() {
+            let (mean, v) = eta.row(r / k).split_at(self.latent);
+            *out = sweep::gaussian_log_prob(isa, z.row(r), mean, v);
+        }
+    }
+}
