@@ -1,5 +1,11 @@
 //! Estimators: an objective as a scalar function of a few row terms, and its derivative by each of them.
 
+mod beta;
+mod elbo;
+
+pub use beta::BetaSchedule;
+pub use elbo::{Elbo, FreeBits};
+
 use crate::tensor::{Buffer, Real};
 use std::fmt::Debug;
 
