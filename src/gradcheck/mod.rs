@@ -23,8 +23,9 @@ use crate::layer::Sides;
 /// Largest relative error of a correct derivative in f64.
 pub const TOLERANCE: f64 = 1e-7;
 
-/// Steps that are tried, largest first, relative to the size of x.
-const LADDER: [f64; 7] = [1.6e-2, 8e-3, 4e-3, 2e-3, 1e-3, 5e-4, 2.5e-4];
+/// The largest step that is tried, relative to the size of x, and how often it is halved.
+const LARGEST_STEP: f64 = 0.016;
+const HALVINGS: u32 = 11;
 
 /// What checking one array of derivatives found.
 #[derive(Clone, PartialEq, Debug)]
@@ -89,7 +90,7 @@ pub fn differentiate(mut f: impl FnMut(f64) -> Value) -> Numeric {
     // Neighbouring rungs share a point: 2h of one is h of the one above.
     let mut wider: Option<f64> = None;
     let (mut before, mut best): (Option<f64>, Option<(f64, f64)>) = (None, None);
-    for h in LADDER {
+    for h in (0..=HALVINGS).map(|i| LARGEST_STEP * 0.5f64.powi(i as i32)) {
         let near = odd(h);
         let wide = match wider {
             Some(w) => Some(w),

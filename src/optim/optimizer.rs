@@ -3,6 +3,7 @@
 use super::{CHUNK, OptimizerConfig, OptimizerKind, middle};
 use crate::error::{Error, Result};
 use crate::tensor::{Isa, Layout, Par, Real, Slab};
+use elbo_kernels::Element;
 use elbo_kernels::update::{self, AdamStep, SgdStep};
 
 /// An optimizer with its state: nothing, one slab or two, and the number of steps taken.
@@ -28,6 +29,13 @@ pub struct Optimizer<F> {
     names: &'static [&'static str],
     state: Vec<Slab<F>>,
     steps: u64,
+}
+
+/// A counter beyond this is no count: f64, in which Adam's corrections are computed, has no larger integers.
+const MOST_STEPS: u64 = 1 << 53;
+
+fn damaged(what: String) -> Error {
+    Error::input(what).hint("the checkpoint is damaged; start from an earlier one")
 }
 
 /// One step's arithmetic on pieces of slabs.
@@ -64,22 +72,20 @@ impl<F: Real> Optimizer<F> {
     pub fn state(&self) -> Vec<(&'static str, &Slab<F>)> {
         self.names.iter().copied().zip(&self.state).collect()
     }
-    /// The number of steps taken and the state, to be filled from a checkpoint.
-    pub fn state_mut(&mut self) -> (&mut u64, Vec<(&'static str, &mut Slab<F>)>) {
-        (&mut self.steps, self.names.iter().copied().zip(&mut self.state).collect())
-    }
     /// Fills the state from a checkpoint: the number of steps, and `slab(name, state)` for each part of it.
     ///
     /// # Errors
-    /// Whatever `slab` returns; a state that is not finite, or with a negative second moment.
+    /// Whatever `slab` returns; a state that is not finite, or with a negative second moment; more steps than any run has.
     pub fn restore(&mut self, steps: u64, mut slab: impl FnMut(&str, &mut Slab<F>) -> Result<()>) -> Result<()> {
         for (name, state) in self.names.iter().zip(&mut self.state) {
             slab(name, state)?;
-            let wrong = |x: &F| !num_is_finite(*x) || (*name == "exp_avg_sq" && *x < F::ZERO);
+            let wrong = |x: &F| !Element::is_finite(*x) || (*name == "exp_avg_sq" && *x < F::ZERO);
             if state.data().iter().any(wrong) {
-                return Err(Error::input(format!("the optimizer's `{name}` holds a value that it cannot have"))
-                    .hint("the checkpoint is damaged; start from an earlier one"));
+                return Err(damaged(format!("the optimizer's `{name}` holds a value that it cannot have")));
             }
+        }
+        if steps > MOST_STEPS {
+            return Err(damaged(format!("the optimizer claims {steps} steps")));
         }
         self.steps = steps;
         Ok(())
@@ -115,10 +121,6 @@ impl<F: Real> Optimizer<F> {
             }),
         }
     }
-}
-
-fn num_is_finite<F: Real>(x: F) -> bool {
-    elbo_kernels::Element::is_finite(x)
 }
 
 /// Parameters and the optimizer's state; a state that is not kept is empty.
