@@ -6,8 +6,8 @@
 //! f'(x) ≈ (f(x − 2h) − 8 f(x − h) + 8 f(x + h) − f(x + 2h)) / 12h
 //! ```
 //!
-//! at the step h, of a ladder, where halving h changes it least: its own error estimate chooses, never the analytic
-//! value. Where a kink (of a ReLU, say) lies between the points, h shrinks; a coordinate that never gets clear of its
+//! at the step h, of a ladder, where its error seems least: how much it changed from the step before, and the rounding of
+//! f over h. The analytic value has no say in the choice. Where a kink (of a ReLU, say) lies between the points, h shrinks; a coordinate that never gets clear of its
 //! kink is counted and left out of the comparison.
 //!
 //! Analytic `a` and numeric `n` agree when `|a − n| / max(|a|, |n|, 10⁻³ ‖g‖∞)` is at most [`TOLERANCE`].
@@ -82,7 +82,9 @@ pub type Value = (f64, Sides);
 
 /// The derivative at 0 of `f(t)`. See the module's page.
 pub fn differentiate(mut f: impl FnMut(f64) -> Value) -> Numeric {
-    let (_, sides) = f(0.0);
+    let (value, sides) = f(0.0);
+    // What rounding the values adds to a derivative with step 1: it grows as steps shrink.
+    let rounding = 4.0 * f64::EPSILON * value.abs();
     let mut odd = |h: f64| {
         let (plus, minus) = (f(h), f(-h));
         (plus.1 == sides && minus.1 == sides).then_some(plus.0 - minus.0)
@@ -102,7 +104,7 @@ pub fn differentiate(mut f: impl FnMut(f64) -> Value) -> Numeric {
             continue;
         };
         if let Some(above) = before {
-            let error = (derivative - above).abs();
+            let error = (derivative - above).abs() + rounding / h;
             if best.is_none_or(|(least, _)| error < least) {
                 best = Some((error, derivative));
             }

@@ -10,8 +10,8 @@ use crate::tensor::{Exec, Noise, Par, Params, Real, Slab, Slot, Stream};
 use rand::Rng;
 use rand_distr::StandardNormal;
 
-/// A parameter with more elements than this is checked along random directions, not by coordinate.
-const MOST_COORDINATES: usize = 256;
+/// A model with more parameters than this is checked along random directions, not by coordinate.
+const MOST_COORDINATES: usize = 2048;
 /// Random directions of such a parameter.
 const DIRECTIONS: usize = 4;
 
@@ -74,8 +74,8 @@ impl<'a, F: Real> Objective<'a, F> {
     }
 }
 
-/// Checks the gradient of a VAE's objective on a random batch of `rows` rows: each parameter by coordinate where it has
-/// few elements, along random directions where it has many; and the whole along random directions (the last row).
+/// Checks the gradient of a VAE's objective on a random batch of `rows` rows: each parameter by coordinate in a small
+/// model, along random directions in a large one; and all together along random directions (the last check).
 ///
 /// # Errors
 /// As [`Vae::new`].
@@ -100,7 +100,12 @@ where
 
     let mut checks = Vec::new();
     for entry in vae.layout().entries() {
-        let check = check_slot(&entry.name, entry.slot, &mut params, &gradient, &noise, &mut |p| f.value(p));
+        let mut check = Check::new(&entry.name);
+        if vae.layout().count() > MOST_COORDINATES {
+            along_directions(&mut check, &[entry.slot], &mut params, &gradient, &noise, &mut |p| f.value(p));
+        } else {
+            by_coordinate(&mut check, entry.slot, &mut params, &gradient, &mut |p| f.value(p));
+        }
         checks.push(VaeCheck { check, f32_error: distance(single.slot(&entry.slot), gradient.slot(&entry.slot)) });
     }
     let slots: Vec<Slot> = vae.layout().entries().iter().map(|e| e.slot).collect();
@@ -119,19 +124,7 @@ fn distance(found: &[f64], expected: &[f64]) -> f64 {
 
 type Function<'a> = dyn FnMut(&Params<f64>) -> Value + 'a;
 
-fn check_slot(
-    name: &str,
-    slot: Slot,
-    params: &mut Params<f64>,
-    gradient: &Slab<f64>,
-    noise: &Noise,
-    f: &mut Function,
-) -> Check {
-    let mut check = Check::new(name);
-    if slot.count() > MOST_COORDINATES {
-        along_directions(&mut check, &[slot], params, gradient, noise, f);
-        return check;
-    }
+fn by_coordinate(check: &mut Check, slot: Slot, params: &mut Params<f64>, gradient: &Slab<f64>, f: &mut Function) {
     let floor = floor(gradient.slot(&slot));
     for row in 0..slot.rows() {
         for col in 0..slot.cols() {
@@ -146,7 +139,6 @@ fn check_slot(
             check.compare(|| format!("[{col}, {row}]"), gradient.get(&slot, row, col), numeric, floor);
         }
     }
-    check
 }
 
 /// Compares derivatives along random directions in the space of some parameters. Each is a random unit vector plus the
