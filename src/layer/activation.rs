@@ -25,11 +25,9 @@ pub fn parse_activation(text: &str) -> Result<Activation> {
     };
     let parameter = |default: f64| match number {
         None => Ok(default),
-        Some(n) => n
-            .parse()
-            .ok()
-            .filter(|x: &f64| x.is_finite() && *x > 0.0)
-            .ok_or_else(|| Error::input(format!("{name} takes a positive number, not {n:?}")).hint(format!("{name}:{default}"))),
+        Some(n) => n.parse().ok().filter(|x: &f64| x.is_finite() && *x > 0.0).ok_or_else(|| {
+            Error::input(format!("{name} takes a positive number, not {n:?}")).hint(format!("{name}:{default}"))
+        }),
     };
     let activation = match name {
         "leaky-relu" => return parameter(0.01).map(Activation::LeakyRelu),
@@ -45,5 +43,24 @@ pub fn parse_activation(text: &str) -> Result<Activation> {
     match number {
         None => Ok(activation),
         Some(n) => Err(Error::input(format!("{name} takes no number, {n:?} was given")).hint(format!("write {name}"))),
+    }
+}
+
+/// The name of an activation, which [`parse_activation`] reads back to the same.
+///
+/// ```
+/// use elbo::layer::{Activation, activation_name};
+/// assert_eq!(activation_name(Activation::LeakyRelu(0.2)), "leaky-relu:0.2");
+/// ```
+pub fn activation_name(activation: Activation) -> String {
+    match activation {
+        Activation::Identity => "identity".into(),
+        Activation::Relu => "relu".into(),
+        Activation::Tanh => "tanh".into(),
+        Activation::Sigmoid => "sigmoid".into(),
+        Activation::Softplus => "softplus".into(),
+        Activation::Gelu => "gelu".into(),
+        Activation::LeakyRelu(slope) => format!("leaky-relu:{slope:?}"),
+        Activation::Elu(alpha) => format!("elu:{alpha:?}"),
     }
 }
