@@ -141,7 +141,7 @@ struct Metadata {
 }
 
 impl Metadata {
-    fn new(vae: &Vae, info: &ModelInfo) -> Value {
+    fn of(vae: &Vae, info: &ModelInfo) -> Value {
         let mut training = info.settings.to_json();
         let mut architecture = Map::from_iter([("inputs".to_owned(), json!(vae.config().inputs))]);
         for key in ARCHITECTURE {
@@ -297,7 +297,7 @@ impl Encoded {
         if let Some(bad) = vae.layout().entries().iter().find(finite) {
             return Err(Error::diverged(format!("parameter {} is not finite: this is no model to keep", bad.name)));
         }
-        Ok(Encoded { metadata: Metadata::new(vae, info), tensors: pack(vae.layout(), params.values(), "") })
+        Ok(Encoded { metadata: Metadata::of(vae, info), tensors: pack(vae.layout(), params.values(), "") })
     }
     pub(super) fn write(&self, path: &Path) -> Result<()> {
         tensors::write(path, &self.metadata, &self.tensors)
