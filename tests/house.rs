@@ -20,7 +20,17 @@ const ROOMS: [(&str, &[&str]); 14] = [
     (
         "cli",
         &[
-            "tensor", "layer", "density", "optim", "data", "estimator", "model", "files", "report", "train", "task",
+            "tensor",
+            "layer",
+            "density",
+            "optim",
+            "data",
+            "estimator",
+            "model",
+            "files",
+            "report",
+            "train",
+            "task",
             "gradcheck",
         ],
     ),
@@ -100,7 +110,17 @@ fn unsafe_code_is_in_the_kernels_and_says_why_it_is_safe() {
 fn the_light_build_stays_light() {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let out = std::process::Command::new(cargo)
-        .args(["tree", "--package", "elbo", "--no-default-features", "--edges", "normal", "--prefix", "none", "--offline"])
+        .args([
+            "tree",
+            "--package",
+            "elbo",
+            "--no-default-features",
+            "--edges",
+            "normal",
+            "--prefix",
+            "none",
+            "--offline",
+        ])
         .current_dir(root())
         .output()
         .unwrap();
@@ -109,5 +129,9 @@ fn the_light_build_stays_light() {
     let crates: std::collections::BTreeSet<&str> = tree.lines().filter_map(|l| l.split_whitespace().next()).collect();
     // The README states this number; elbo and elbo-kernels are two of them.
     let stated = fs::read_to_string(root().join("README.md")).unwrap();
-    assert!(stated.contains(&format!("{} crates", crates.len())), "the light build has {} crates: {crates:?}", crates.len());
+    assert!(
+        stated.contains(&format!("{} crates", crates.len())),
+        "the light build has {} crates: {crates:?}",
+        crates.len()
+    );
 }
