@@ -220,7 +220,7 @@ impl SavedModel {
     pub fn load(path: impl AsRef<Path>) -> Result<SavedModel> {
         let path = model_path(path.as_ref())?;
         let file = TensorFile::read(&path)?;
-        Self::decode(&file).map_err(|e| if e.place().is_some() { e } else { e.at(path.display().to_string()) })
+        Self::decode(&file).map_err(|e| e.within(path.display().to_string()))
     }
 
     fn decode(file: &TensorFile) -> Result<SavedModel> {
