@@ -25,11 +25,9 @@ pub fn parse_activation(text: &str) -> Result<Activation> {
     };
     let parameter = |default: f64| match number {
         None => Ok(default),
-        Some(n) => n
-            .parse()
-            .ok()
-            .filter(|x: &f64| x.is_finite() && *x > 0.0)
-            .ok_or_else(|| Error::input(format!("{name} takes a positive number, not {n:?}")).hint(format!("{name}:{default}"))),
+        Some(n) => n.parse().ok().filter(|x: &f64| x.is_finite() && *x > 0.0).ok_or_else(|| {
+            Error::input(format!("{name} takes a positive number, not {n:?}")).hint(format!("{name}:{default}"))
+        }),
     };
     let activation = match name {
         "leaky-relu" => return parameter(0.01).map(Activation::LeakyRelu),

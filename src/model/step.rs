@@ -284,7 +284,9 @@ impl Vae {
                 }
                 Gradient::Sum(_) => {
                     for (i, b) in ws.blocks.iter().enumerate() {
-                        let Gradient::Sum(dy) = self.gradient(tile.slot, b) else { unreachable!("a sum in every block") };
+                        let Gradient::Sum(dy) = self.gradient(tile.slot, b) else {
+                            unreachable!("a sum in every block")
+                        };
                         let from = dy.data().get(panel.col..).unwrap_or_default();
                         column_sums(isa, dy.rows(), dy.stride(), panel.width, from, out, i > 0);
                     }

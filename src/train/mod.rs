@@ -5,6 +5,6 @@ mod diagnose;
 mod evaluate;
 mod trainer;
 
-pub use config::TrainConfig;
-pub use evaluate::{Evaluation, Metrics, evaluate};
+pub use config::{TrainConfig, check_data};
+pub use evaluate::{Evaluation, Metrics, active_units, evaluate, filler};
 pub use trainer::{EpochReport, Flow, Observer, State, StepReport, Trainer};

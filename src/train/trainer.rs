@@ -141,14 +141,7 @@ impl Trainer {
             optimizer: Optimizer::new(&config.optimizer, vae.layout())?,
             workspace: Workspace::new(&vae, size, Estimator::<f32>::samples(&estimator), &ex),
             batches: Batches::new(data.train().len(), size, noise)?,
-            state: State {
-                epoch: 0,
-                step: 0,
-                batch: 0,
-                sums: Stats::new(config.vae.latent),
-                seconds: 0.0,
-                best: None,
-            },
+            state: State { epoch: 0, step: 0, batch: 0, sums: Stats::new(config.vae.latent), seconds: 0.0, best: None },
             config,
             data,
             ex,
@@ -313,9 +306,7 @@ impl Trainer {
         let heldout = self.data.test().map(|v| self.evaluate(v));
         let active_units = match heldout.as_ref().or(validation.as_ref()) {
             Some(evaluation) => evaluation.active_units,
-            None => {
-                active_units(&mut self.inference(), self.data.train(), self.config.binarize, self.noise)
-            }
+            None => active_units(&mut self.inference(), self.data.train(), self.config.binarize, self.noise),
         };
         let improved = match &validation {
             None => true,
