@@ -4,7 +4,6 @@ use super::console::{Console, complain};
 use crate::error::Result;
 use crate::train::{EpochReport, Flow, Metrics, MetricsLine, Observer, StepReport, Trainer};
 use indicatif::{ProgressBar, ProgressStyle};
-use std::io::Write;
 use std::time::{Duration, Instant};
 
 /// Least time between two changes of the bar.
