@@ -10,6 +10,7 @@ mod error;
 pub mod estimator;
 #[cfg(feature = "files")]
 pub mod files;
+pub mod gradcheck;
 pub mod layer;
 pub mod model;
 pub mod nearest;

@@ -69,8 +69,11 @@ impl<F: Real> Layer<F> for Dense {
         cache: &mut Cache<F>,
     ) {
         let rows = x.rows();
-        let at = cache.buffers.first().unwrap_or(y);
-        activation::backward(isa, self.activation, at.flat(rows), dy.flat_mut(rows));
+        // A linear layer never looks at its output, which may be gone by now.
+        if self.activation != Activation::Identity {
+            let at = cache.buffers.first().unwrap_or(y);
+            activation::backward(isa, self.activation, at.flat(rows), dy.flat_mut(rows));
+        }
         if let Some(dx) = dx {
             input_gradient(isa, p, &self.weight, dy.rows(rows), dx.rows_mut(rows));
         }

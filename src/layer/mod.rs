@@ -76,12 +76,15 @@ pub trait Layer<F: Real>: Debug + Send + Sync {
 pub struct Sides(u64);
 
 impl Sides {
+    /// Notes the side of one unit.
+    pub fn sign(&mut self, positive: bool) {
+        // FNV-1a's step, one bit at a time.
+        self.0 = (self.0 ^ (u64::from(positive) + 1)).wrapping_mul(0x0000_0100_0000_01B3);
+    }
     /// Notes the sign of each element of the first `rows` rows.
     pub fn signs<F: Real>(&mut self, rows: usize, y: &Buffer<F>) {
         for r in 0..rows {
-            for &v in y.rows(rows).row(r) {
-                self.0 = (self.0 ^ u64::from(v > F::ZERO)).wrapping_mul(0x0000_0100_0000_01B3).rotate_left(5) ^ 0x9E37;
-            }
+            y.rows(rows).row(r).iter().for_each(|&v| self.sign(v > F::ZERO));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What a run is: every choice that its result depends on.
 
 use crate::data::{Binarize, Dataset, View};
-use crate::density::{Domain, Likelihood};
+use crate::density::Domain;
 use crate::error::{Error, Result};
 use crate::estimator::{BetaSchedule, Elbo, FreeBits};
 use crate::model::{Preset, Vae, VaeConfig};

@@ -1,0 +1,178 @@
+//! A whole VAE: the batch-mean objective by every parameter, and the f32 twin.
+
+use super::{Check, Value, differentiate, floor};
+use crate::density::Domain;
+use crate::error::Result;
+use crate::estimator::Estimator;
+use crate::layer::Sides;
+use crate::model::{Draw, Vae, VaeConfig, Workspace};
+use crate::tensor::{Exec, Noise, Par, Params, Real, Slab, Slot, Stream};
+use rand::Rng;
+use rand_distr::StandardNormal;
+
+/// A model with more parameters than this is checked along random directions, not by coordinate.
+const MOST_COORDINATES: usize = 2048;
+/// Random directions of such a parameter.
+const DIRECTIONS: usize = 4;
+
+/// What checking one parameter of a model found.
+#[derive(Clone, PartialEq, Debug)]
+pub struct VaeCheck {
+    /// The comparison with finite differences, in f64.
+    pub check: Check,
+    /// ‖g32 − g64‖ / ‖g64‖: how far the gradient in f32 is from the one in f64, for the same parameters, data and noise.
+    pub f32_error: f64,
+}
+
+/// Values on which a likelihood is defined: grey in [0, 1], classes, or standard normal.
+fn example(domain: Domain, rows: usize, cols: usize, noise: &Noise) -> Vec<f64> {
+    let mut rng = noise.rng(Stream::Check, 0, 0, 0);
+    let mut one = || match domain {
+        Domain::Real => rng.sample(StandardNormal),
+        // Digits have many exact zeros and ones.
+        Domain::Unit => (rng.random::<f64>() * 2.0 - 0.5).clamp(0.0, 1.0),
+        Domain::Classes(k) => rng.random_range(0..k) as f64,
+    };
+    // Exact in f32, so that both precisions see the same data.
+    (0..rows * cols).map(|_| f64::from(one() as f32)).collect()
+}
+
+/// The objective on a fixed batch with fixed noise.
+struct Objective<'a, F> {
+    vae: &'a Vae,
+    estimator: &'a dyn Estimator<F>,
+    beta: f64,
+    x: &'a [f64],
+    rows: usize,
+    draw: Draw,
+    ex: Exec,
+    workspace: Workspace<F>,
+}
+
+impl<'a, F: Real> Objective<'a, F> {
+    fn fill(x: &'a [f64], cols: usize) -> impl Fn(usize, &mut [F]) + Sync + 'a {
+        move |r, out| out.iter_mut().zip(&x[r * cols..]).for_each(|(o, &v)| *o = F::from_f64(v))
+    }
+    fn value(&mut self, p: &Params<F>) -> Value {
+        let fill = Self::fill(self.x, self.vae.config().inputs);
+        let (isa, draw, ws) = (self.ex.isa(), self.draw, &mut self.workspace);
+        let stats = self.vae.loss(isa, p, self.rows, &fill, &draw, ws).clone();
+        let mut sides = Sides::default();
+        for b in self.workspace.blocks() {
+            self.vae.kinks(b, &mut sides);
+        }
+        let kl: Vec<f64> = stats.kl.iter().map(|kl| kl / stats.rows as f64).collect();
+        let value = self.estimator.objective(self.beta, stats.mean_reconstruction(), &kl);
+        (value, sides)
+    }
+    fn gradient(&mut self, p: &Params<F>) -> Slab<F> {
+        let mut grads = Slab::zeros(self.vae.layout());
+        let fill = Self::fill(self.x, self.vae.config().inputs);
+        let (isa, draw, ws) = (self.ex.isa(), self.draw, &mut self.workspace);
+        self.vae.loss_grad(isa, p, self.rows, &fill, &draw, self.estimator, self.beta, ws, &mut grads);
+        grads
+    }
+}
+
+/// Checks the gradient of a VAE's objective on a random batch of `rows` rows: each parameter by coordinate in a small
+/// model, along random directions in a large one; and all together along random directions (the last check).
+///
+/// # Errors
+/// As [`Vae::new`].
+pub fn check_vae<E>(config: &VaeConfig, estimator: &E, beta: f64, rows: usize, seed: u64) -> Result<Vec<VaeCheck>>
+where
+    E: Estimator<f64> + Estimator<f32>,
+{
+    let vae = Vae::new(config)?;
+    let (noise, ex) = (Noise::new(seed), Exec::sequential()?);
+    let x = example(vae.likelihood::<f64>().domain(), rows, config.inputs, &noise);
+    let draw = Draw { noise, stream: Stream::Check, step: 1 };
+    let samples = Estimator::<f64>::samples(estimator);
+    let workspace = Workspace::new(&vae, rows, samples, &ex);
+    let mut f = Objective { vae: &vae, estimator, beta, x: &x, rows, draw, ex: ex.clone(), workspace };
+    let mut params = Params::<f64>::init(vae.layout(), &noise);
+    let gradient = f.gradient(&params);
+    let single = {
+        let workspace = Workspace::new(&vae, rows, samples, &ex);
+        let mut f = Objective { vae: &vae, estimator, beta, x: &x, rows, draw, ex, workspace };
+        f.gradient(&params.cast::<f32>()).cast::<f64>()
+    };
+
+    let mut checks = Vec::new();
+    for entry in vae.layout().entries() {
+        let mut check = Check::new(&entry.name);
+        if vae.layout().count() > MOST_COORDINATES {
+            along_directions(&mut check, &[entry.slot], &mut params, &gradient, &noise, &mut |p| f.value(p));
+        } else {
+            by_coordinate(&mut check, entry.slot, &mut params, &gradient, &mut |p| f.value(p));
+        }
+        checks.push(VaeCheck { check, f32_error: distance(single.slot(&entry.slot), gradient.slot(&entry.slot)) });
+    }
+    let slots: Vec<Slot> = vae.layout().entries().iter().map(|e| e.slot).collect();
+    let mut all = Check::new("all parameters");
+    along_directions(&mut all, &slots, &mut params, &gradient, &noise, &mut |p| f.value(p));
+    checks.push(VaeCheck { check: all, f32_error: distance(single.data(), gradient.data()) });
+    Ok(checks)
+}
+
+fn distance(found: &[f64], expected: &[f64]) -> f64 {
+    let norm = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();
+    let difference = norm(&mut found.iter().zip(expected).map(|(f, e)| f - e));
+    let size = norm(&mut expected.iter().copied());
+    if difference == 0.0 { 0.0 } else { difference / size }
+}
+
+type Function<'a> = dyn FnMut(&Params<f64>) -> Value + 'a;
+
+fn by_coordinate(check: &mut Check, slot: Slot, params: &mut Params<f64>, gradient: &Slab<f64>, f: &mut Function) {
+    let floor = floor(gradient.slot(&slot));
+    for row in 0..slot.rows() {
+        for col in 0..slot.cols() {
+            let start = params.values().get(&slot, row, col);
+            let mut at = |t: f64| {
+                params.values_mut().set(&slot, row, col, start + t);
+                params.refresh(Par::Sequential);
+                f(params)
+            };
+            let numeric = differentiate(&mut at);
+            at(0.0);
+            check.compare(|| format!("[{col}, {row}]"), gradient.get(&slot, row, col), numeric, floor);
+        }
+    }
+}
+
+/// Compares derivatives along random directions in the space of some parameters. Each is a random unit vector plus the
+/// gradient's own: alone, a random one among many is nearly at right angles to the gradient, and its derivative would
+/// drown in the rounding of the objective.
+fn along_directions(
+    check: &mut Check,
+    slots: &[Slot],
+    params: &mut Params<f64>,
+    gradient: &Slab<f64>,
+    noise: &Noise,
+    f: &mut Function,
+) {
+    let start = params.clone();
+    let places: Vec<(Slot, usize, usize)> = slots
+        .iter()
+        .flat_map(|&s| (0..s.rows()).flat_map(move |row| (0..s.cols()).map(move |col| (s, row, col))))
+        .collect();
+    let g: Vec<f64> = places.iter().map(|(slot, row, col)| gradient.get(slot, *row, *col)).collect();
+    let norm = |v: &[f64]| v.iter().map(|x| x * x).sum::<f64>().sqrt().max(f64::MIN_POSITIVE);
+    for k in 0..DIRECTIONS {
+        let mut rng = noise.rng(Stream::Check, 2, slots[0].index() as u64, k as u64);
+        let random: Vec<f64> = g.iter().map(|_| rng.sample(StandardNormal)).collect();
+        let (of_random, of_g) = (norm(&random), norm(&g));
+        let direction: Vec<f64> = random.iter().zip(&g).map(|(r, g)| r / of_random + g / of_g).collect();
+        let analytic = direction.iter().zip(&g).map(|(d, g)| d * g).sum();
+        let numeric = differentiate(|t| {
+            for ((slot, row, col), d) in places.iter().zip(&direction) {
+                params.values_mut().set(slot, *row, *col, start.values().get(slot, *row, *col) + t * d);
+            }
+            params.refresh(Par::Sequential);
+            f(params)
+        });
+        check.compare(|| format!("direction {k}"), analytic, numeric, floor(&g));
+    }
+    params.clone_from(&start);
+}

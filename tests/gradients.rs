@@ -1,0 +1,136 @@
+//! Every layer and every preset against finite differences, in f64.
+
+use elbo::estimator::{Elbo, FreeBits};
+use elbo::gradcheck::{Check, VaeCheck, check_layer, check_vae};
+use elbo::layer::{Activation, AnyLayer, Chain, Concat, Dense, Gated, InitScheme};
+use elbo::model::{Heads, Hidden, PRESETS, VaeConfig};
+use elbo::tensor::Layout;
+use std::sync::Arc;
+
+const ACTIVATIONS: [Activation; 9] = [
+    Activation::Identity,
+    Activation::Relu,
+    Activation::Tanh,
+    Activation::Sigmoid,
+    Activation::Softplus,
+    Activation::Gelu,
+    Activation::LeakyRelu(0.1),
+    Activation::Elu(1.0),
+    Activation::Elu(0.7),
+];
+
+/// ‖g32 − g64‖ / ‖g64‖ of any parameter. A gradient is a sum over at most 784 products of numbers that were themselves
+/// sums over at most 784: some √784 · 2⁻²⁴ ≈ 2·10⁻⁶ of rounding each, in a handful of layers.
+const F32_BOUND: f64 = 2e-5;
+
+fn assert_passed(checks: &[Check], what: &str) {
+    for check in checks {
+        assert!(
+            check.passed(),
+            "{what}, {}: {:.1e} at {} ({} compared)",
+            check.name,
+            check.worst,
+            check.at,
+            check.compared
+        );
+    }
+}
+
+fn assert_vae_passed(checks: &[VaeCheck], what: &str) {
+    for c in checks {
+        assert_passed(std::slice::from_ref(&c.check), what);
+        // Twenty coordinates near a kink for every one that is not would be a test of nothing.
+        assert!(c.check.kinks <= 20 * c.check.compared, "{what}, {}: {} kinks", c.check.name, c.check.kinks);
+        assert!(c.f32_error <= F32_BOUND, "{what}, {}: f32 is {:.1e} off", c.check.name, c.f32_error);
+    }
+}
+
+#[test]
+fn dense_with_every_activation() {
+    for activation in ACTIVATIONS {
+        for (inputs, outputs) in [(1, 1), (3, 5), (17, 18)] {
+            let mut layout = Layout::new();
+            let layer = Dense::new(&mut layout, inputs, outputs, activation, InitScheme::Torch);
+            assert_passed(&check_layer(&layer, &layout, 5, 1), &format!("{activation:?} {inputs}×{outputs}"));
+        }
+    }
+}
+
+#[test]
+fn gated_chain_and_concat() {
+    let mut layout = Layout::new();
+    let gated = Gated::new(&mut layout, 4, 3, InitScheme::Glorot);
+    assert_passed(&check_layer(&gated, &layout, 5, 2), "gated");
+
+    let mut layout = Layout::new();
+    let layers: Vec<Arc<dyn AnyLayer>> = vec![
+        layout.scope("0", |l| Arc::new(Dense::new(l, 4, 6, Activation::Gelu, InitScheme::He)) as Arc<dyn AnyLayer>),
+        layout.scope("1", |l| Arc::new(Gated::new(l, 6, 5, InitScheme::Torch)) as Arc<dyn AnyLayer>),
+        layout.scope("2", |l| Arc::new(Dense::new(l, 5, 2, Activation::Tanh, InitScheme::Torch)) as Arc<dyn AnyLayer>),
+    ];
+    assert_passed(&check_layer(&Chain::new(layers), &layout, 3, 3), "chain");
+
+    let mut layout = Layout::new();
+    let layers: Vec<Arc<dyn AnyLayer>> = vec![
+        layout.scope("a", |l| {
+            Arc::new(Dense::new(l, 4, 2, Activation::Softplus, InitScheme::Torch)) as Arc<dyn AnyLayer>
+        }),
+        layout.scope("b", |l| {
+            Arc::new(Dense::new(l, 4, 3, Activation::Identity, InitScheme::Torch)) as Arc<dyn AnyLayer>
+        }),
+    ];
+    assert_passed(&check_layer(&Concat::new(layers), &layout, 3, 4), "concat");
+}
+
+fn small(config: VaeConfig) -> VaeConfig {
+    VaeConfig { inputs: 7, hidden: config.hidden.iter().map(|h| h / 100 + 3).collect(), latent: 3, ..config }
+}
+
+#[test]
+fn every_preset_by_coordinate_at_small_shapes() {
+    for preset in &PRESETS {
+        let checks = check_vae(&small(preset.config(7)), &Elbo::new(1, None), 1.0, 5, 5).unwrap();
+        assert_vae_passed(&checks, preset.name);
+    }
+}
+
+#[test]
+fn every_preset_along_directions_at_full_size() {
+    for preset in &PRESETS {
+        let inputs = if preset.name == "tabular" { 2 } else { 784 };
+        let checks = check_vae(&preset.config(inputs), &Elbo::new(1, None), 1.0, 2, 6).unwrap();
+        assert_vae_passed(&checks, preset.name);
+    }
+}
+
+#[test]
+fn every_likelihood_head_style_and_objective() {
+    let base = small(PRESETS[0].config(7));
+    let tanh = VaeConfig { layer: Hidden::Dense(Activation::Tanh), ..base };
+    let likelihoods = [
+        "bernoulli",
+        "gaussian",
+        "gaussian:0.1",
+        "gaussian-learned",
+        "gaussian-per-dimension",
+        "gaussian-predicted",
+        "categorical:3",
+    ];
+    for likelihood in likelihoods {
+        for heads in [Heads::Joint, Heads::Separate] {
+            let config = VaeConfig { likelihood: likelihood.parse().unwrap(), heads, ..tanh.clone() };
+            let estimators =
+                [Elbo::new(1, None), Elbo::new(3, None), Elbo::new(1, Some(FreeBits { lambda: 0.05, group: 2 }))];
+            for (estimator, beta) in estimators.iter().zip([1.0, 0.3, 4.0]) {
+                let checks = check_vae(&config, estimator, beta, 4, 7).unwrap();
+                assert_vae_passed(&checks, &format!("{likelihood} {heads:?} {estimator:?} beta {beta}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn no_hidden_layer_and_one_latent() {
+    let config = VaeConfig { hidden: vec![], latent: 1, ..small(PRESETS[0].config(7)) };
+    assert_vae_passed(&check_vae(&config, &Elbo::new(1, None), 1.0, 3, 8).unwrap(), "linear");
+}
