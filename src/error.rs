@@ -60,6 +60,10 @@ impl Error {
         self.hint = Some(hint.into());
         self
     }
+    /// Where it is, if it was said: a file, a flag, a layer.
+    pub fn place(&self) -> Option<&str> {
+        self.at.as_deref()
+    }
     /// The kind of failure.
     pub fn kind(&self) -> ErrorKind {
         self.kind

@@ -204,6 +204,22 @@ impl Rows {
         }
     }
 
+    /// Gives the stored values to `update` as bytes, row after row, whatever the machine: little endian.
+    #[cfg(feature = "files")]
+    pub(crate) fn each_bytes(&self, mut update: impl FnMut(&[u8])) {
+        match &self.values {
+            Values::Bytes(bytes) => update(bytes),
+            Values::Floats(floats) => {
+                let mut block = Vec::with_capacity(1 << 14);
+                for part in floats.chunks(1 << 12) {
+                    block.clear();
+                    block.extend(part.iter().flat_map(|x| x.to_le_bytes()));
+                    update(&block);
+                }
+            }
+        }
+    }
+
     /// One value, scaled as [`gather`](Rows::gather) scales it.
     ///
     /// # Panics

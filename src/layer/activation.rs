@@ -45,3 +45,22 @@ pub fn parse_activation(text: &str) -> Result<Activation> {
         Some(n) => Err(Error::input(format!("{name} takes no number, {n:?} was given")).hint(format!("write {name}"))),
     }
 }
+
+/// The name of an activation, which [`parse_activation`] reads back to the same.
+///
+/// ```
+/// use elbo::layer::{Activation, activation_name};
+/// assert_eq!(activation_name(Activation::LeakyRelu(0.2)), "leaky-relu:0.2");
+/// ```
+pub fn activation_name(activation: Activation) -> String {
+    match activation {
+        Activation::Identity => "identity".into(),
+        Activation::Relu => "relu".into(),
+        Activation::Tanh => "tanh".into(),
+        Activation::Sigmoid => "sigmoid".into(),
+        Activation::Softplus => "softplus".into(),
+        Activation::Gelu => "gelu".into(),
+        Activation::LeakyRelu(slope) => format!("leaky-relu:{slope:?}"),
+        Activation::Elu(alpha) => format!("elu:{alpha:?}"),
+    }
+}

@@ -12,7 +12,7 @@ mod dense;
 mod gated;
 mod init;
 
-pub use activation::{ACTIVATIONS, parse_activation};
+pub use activation::{ACTIVATIONS, activation_name, parse_activation};
 pub use chain::Chain;
 pub use concat::Concat;
 pub use dense::Dense;

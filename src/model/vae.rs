@@ -115,7 +115,7 @@ impl Vae {
     /// Multiplications and additions of one training step per example: three products a weight, two for the first
     /// layer, whose input's gradient nobody needs.
     pub fn flops(&self) -> f64 {
-        let weights = self.layout.entries().iter().filter(|e| e.slot.rows() > 1 || e.name.ends_with("weight"));
+        let weights = self.layout.entries().iter().filter(|e| !e.vector);
         weights.map(|e| 2.0 * e.slot.count() as f64 * if e.slot.has_transpose() { 3.0 } else { 2.0 }).sum()
     }
 

@@ -59,6 +59,15 @@ pub struct Entry {
     pub slot: Slot,
     /// How it starts.
     pub init: Init,
+    /// Whether it is a vector: a bias, a gain, a log-variance.
+    pub vector: bool,
+}
+
+impl Entry {
+    /// Its shape in files: (out, in), or (out) for a vector.
+    pub fn shape(&self) -> Vec<usize> {
+        if self.vector { vec![self.slot.cols()] } else { vec![self.slot.cols(), self.slot.rows()] }
+    }
 }
 
 /// The names, shapes and places of a model's parameters, in canonical order.
@@ -91,7 +100,8 @@ impl Layout {
         self.transposes = before;
         out
     }
-    fn push(&mut self, name: &str, rows: usize, cols: usize, init: Init, transposes: bool) -> Slot {
+    fn push(&mut self, name: &str, (rows, cols): (usize, usize), init: Init, vector: bool) -> Slot {
+        let transposes = self.transposes && !vector;
         let panels = Panels::new(rows, cols);
         let transposed = transposes.then_some(self.transposed_len);
         if transposes {
@@ -100,16 +110,16 @@ impl Layout {
         let slot = Slot { index: self.entries.len(), offset: self.len, transposed, panels };
         self.len += panels.len();
         let path: Vec<&str> = self.path.iter().map(String::as_str).chain([name]).collect();
-        self.entries.push(Entry { name: path.join("."), slot, init });
+        self.entries.push(Entry { name: path.join("."), slot, init, vector });
         slot
     }
     /// Adds a weight of `inputs × outputs`.
     pub fn weight(&mut self, name: &str, inputs: usize, outputs: usize, init: Init) -> Slot {
-        self.push(name, inputs, outputs, init, self.transposes)
+        self.push(name, (inputs, outputs), init, false)
     }
     /// Adds a vector: a bias, a gain, a log-variance.
     pub fn vector(&mut self, name: &str, len: usize, init: Init) -> Slot {
-        self.push(name, 1, len, init, false)
+        self.push(name, (1, len), init, true)
     }
     /// The parameters, in canonical order.
     pub fn entries(&self) -> &[Entry] {

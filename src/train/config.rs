@@ -82,11 +82,30 @@ impl TrainConfig {
         if let Some(c) = self.clip.filter(|c| !(c.is_finite() && *c > 0.0)) {
             return Err(Error::input(format!("the clipping norm must be a positive number, not {c}")));
         }
+        if let Some(patience) = self.patience {
+            positive(patience, "the epochs of patience")?;
+        }
+        if let Some(free_bits) = self.free_bits {
+            free_bits.check()?;
+        }
+        self.check_schedules(data.train().len())?;
         if self.patience.is_some() && data.validation().is_none() {
             return Err(Error::input("early stopping goes by the validation split, and there is none")
                 .hint("add --validation 0.1, or leave --patience out"));
         }
         check_data(vae, data.all(), self.binarize)
+    }
+
+    /// A schedule that does not fit the run is refused here; [`Settings`](super::Settings) fit it beforehand.
+    fn check_schedules(&self, rows: usize) -> Result<()> {
+        let total = self.epochs.checked_mul(self.steps_per_epoch(rows)).filter(|&total| total < 1 << 53);
+        let total = total.ok_or_else(|| Error::input(format!("{} epochs are too many steps to count", self.epochs)))?;
+        let (_, beta) = self.beta.check(total)?;
+        let (_, schedule) = self.schedule.check(total)?;
+        beta.or(schedule).map_or(Ok(()), |why| {
+            Err(Error::input(format!("a schedule does not fit the run: {why}"))
+                .hint("shorten it, train for more epochs, or let its check(steps) fit it"))
+        })
     }
 }
 

@@ -1,10 +1,37 @@
 //! Training: the loop, what it reports, and where a run is kept.
+//!
+//! [`Trainer`] is the loop. With the feature `files` there are also [`Settings`], a configuration as a person writes it,
+//! [`SavedModel`], a trained model in a file, and [`RunFolder`], which records a run, saves it and resumes it.
 
+#[cfg(feature = "files")]
+mod checkpoint;
 mod config;
 mod diagnose;
 mod evaluate;
+#[cfg(feature = "files")]
+mod metrics;
+#[cfg(feature = "files")]
+mod pictures;
+#[cfg(feature = "files")]
+mod resolve;
+#[cfg(feature = "files")]
+mod run;
+#[cfg(feature = "files")]
+mod saved;
+#[cfg(feature = "files")]
+mod settings;
 mod trainer;
 
+#[cfg(feature = "files")]
+pub use checkpoint::CHECKPOINT_FILE;
 pub use config::{TrainConfig, check_data};
 pub use evaluate::{Evaluation, Metrics, active_units, evaluate, filler};
+#[cfg(feature = "files")]
+pub use metrics::{METRICS_FILE, MetricsLine, MetricsTerms};
+#[cfg(feature = "files")]
+pub use run::{CONFIG_FILE, Outcome, Place, RunFolder};
+#[cfg(feature = "files")]
+pub use saved::{DataInfo, MODEL_FILE, ModelInfo, SavedModel, Selected, digest};
+#[cfg(feature = "files")]
+pub use settings::Settings;
 pub use trainer::{EpochReport, Flow, Observer, State, StepReport, Trainer};

@@ -101,10 +101,15 @@ pub struct State {
     pub batch: u64,
     /// Sums of the epoch under way.
     pub sums: Stats,
-    /// Seconds spent on the epoch under way.
-    pub seconds: f64,
     /// The best validation objective so far and its epoch.
     pub best: Option<(f64, u64)>,
+}
+
+/// Rows and seconds of training in the epoch under way, since the run was started or resumed: no part of its state.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pace {
+    rows: u64,
+    seconds: f64,
 }
 
 /// Trains a [`Vae`]. See the crate's front page for an example.
@@ -122,6 +127,7 @@ pub struct Trainer {
     batches: Batches,
     noise: Noise,
     state: State,
+    pace: Pace,
 }
 
 impl Trainer {
@@ -141,7 +147,8 @@ impl Trainer {
             optimizer: Optimizer::new(&config.optimizer, vae.layout())?,
             workspace: Workspace::new(&vae, size, Estimator::<f32>::samples(&estimator), &ex),
             batches: Batches::new(data.train().len(), size, noise)?,
-            state: State { epoch: 0, step: 0, batch: 0, sums: Stats::new(config.vae.latent), seconds: 0.0, best: None },
+            state: State { epoch: 0, step: 0, batch: 0, sums: Stats::new(config.vae.latent), best: None },
+            pace: Pace::default(),
             config,
             data,
             ex,
@@ -196,7 +203,10 @@ impl Trainer {
         fill: impl FnOnce(&mut Slab<f32>, &mut Optimizer<f32>) -> Result<()>,
     ) -> Result<()> {
         let steps = self.steps_per_epoch();
-        if state.batch >= steps || state.step != state.epoch * steps + state.batch {
+        let step = state.epoch.checked_mul(steps).and_then(|s| s.checked_add(state.batch));
+        let epochs = state.best.is_none_or(|(_, best)| (1..=state.epoch).contains(&best));
+        let sums = state.sums.kl.len() == self.config.vae.latent;
+        if state.batch >= steps || step != Some(state.step) || !epochs || !sums {
             return Err(Error::input(format!(
                 "the checkpoint stands at step {} (epoch {}, batch {}), which does not fit epochs of {steps} steps",
                 state.step, state.epoch, state.batch
@@ -206,6 +216,7 @@ impl Trainer {
         fill(self.params.values_mut(), &mut self.optimizer)?;
         self.params.refresh(crate::tensor::Par::Sequential);
         self.state = state;
+        self.pace = Pace::default();
         Ok(())
     }
     /// Whether a parameter is not finite, and which.
@@ -231,7 +242,7 @@ impl Trainer {
 
     /// Whether the validation objective has not improved for as many epochs as patience allows.
     pub fn out_of_patience(&self) -> bool {
-        let since_best = self.state.best.map_or(0, |(_, epoch)| self.state.epoch - epoch);
+        let since_best = self.state.epoch - self.state.best.map_or(0, |(_, epoch)| epoch);
         self.config.patience.is_some_and(|patience| since_best >= patience)
     }
 
@@ -241,7 +252,7 @@ impl Trainer {
         while self.state.batch < steps {
             let start = Instant::now();
             let report = self.step()?;
-            self.state.seconds += start.elapsed().as_secs_f64();
+            self.pace.seconds += start.elapsed().as_secs_f64();
             // At an epoch's end the epoch is finished first, so that a stop loses no line of the record.
             let flow = observer.step(self, &report)?;
             if flow == Flow::Stop && self.state.batch < steps {
@@ -285,6 +296,7 @@ impl Trainer {
             return Err(diverged(step + 1, &stats, &self.vae, &self.params, &self.workspace));
         }
         let train = Metrics::from(stats);
+        self.pace.rows += stats.rows;
         self.state.sums.add(stats);
         let clip = self.config.clip;
         let gradient_norm = clip.map(|max| clip_global_norm(isa, par, self.vae.layout(), &mut self.grads, max));
@@ -312,7 +324,8 @@ impl Trainer {
             None => true,
             Some(e) => {
                 let objective = self.objective(&e.stats);
-                let better = self.state.best.is_none_or(|(best, _)| objective < best);
+                // An objective that is no number is never the best: no later one would be below it.
+                let better = !objective.is_nan() && self.state.best.is_none_or(|(best, _)| objective < best);
                 if better {
                     self.state.best = Some((objective, epoch));
                 }
@@ -328,15 +341,15 @@ impl Trainer {
             heldout: heldout.map(|e| Metrics::from(&e.stats)),
             beta: self.beta(last),
             active_units,
-            samples_per_second: self.state.sums.rows as f64 / self.state.seconds.max(f64::MIN_POSITIVE),
+            samples_per_second: self.pace.rows as f64 / self.pace.seconds.max(f64::MIN_POSITIVE),
             learning_rate: self.learning_rate(last),
-            seconds: self.state.seconds,
+            seconds: self.pace.seconds,
             improved,
         };
         self.state.epoch = epoch;
         self.state.batch = 0;
-        self.state.seconds = 0.0;
         self.state.sums.clear();
+        self.pace = Pace::default();
         observer.epoch(self, &report)
     }
 

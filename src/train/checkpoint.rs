@@ -1,0 +1,171 @@
+//! All that a run needs to go on as if it had never stopped: the file `checkpoint`.
+//!
+//! It is a file of [`tensors`], as the model is: the parameters by their names after `params.`, each part of the
+//! optimizer's state after its name (`exp_avg.encoder.0.weight`), and the sums of the epoch under way. Its metadata hold
+//! the counters, every setting, and a digest of the data. Equal runs write equal bytes: the file has no times, threads,
+//! hosts or paths.
+
+use super::saved::{check_tensors, expect_kind, pack, unpack_into};
+use super::{Settings, State, Trainer};
+use crate::data::{Dataset, View};
+use crate::error::{Error, Result};
+use crate::files::tensors::{self, Tensor, TensorFile};
+use crate::model::Stats;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use std::path::Path;
+
+/// The checkpoint's file in a run folder.
+pub const CHECKPOINT_FILE: &str = "checkpoint";
+
+/// Settings that may change from one part of a run to the next: where the data lie, and when to stop.
+pub(super) const FREE: [&str; 3] = ["data", "epochs", "patience"];
+/// Settings that are fitted to the number of epochs, and so may change with it.
+const FITTED: [&str; 3] = ["warmup-epochs", "cycle-epochs", "schedule"];
+
+const RECONSTRUCTION: &str = "sums.reconstruction";
+const KL: &str = "sums.kl";
+const BEST: &str = "best.objective";
+
+/// Metadata, as it is in the file.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Metadata {
+    kind: String,
+    data: String,
+    settings: Settings,
+    epoch: u64,
+    step: u64,
+    batch: u64,
+    rows: u64,
+    optimizer_steps: u64,
+    best_epoch: Option<u64>,
+}
+
+/// SHA-256 of the values of a data set, their shape, and which rows each split has.
+pub(super) fn data_digest(data: &Dataset) -> String {
+    let mut hash = Sha256::new();
+    let number = |hash: &mut Sha256, n: usize| hash.update((n as u64).to_le_bytes());
+    let rows = data.all().rows();
+    number(&mut hash, rows.len());
+    number(&mut hash, rows.cols());
+    hash.update(rows.scale().to_le_bytes());
+    rows.each_bytes(|bytes| hash.update(bytes));
+    for split in [Some(data.train()), data.validation(), data.test()] {
+        number(&mut hash, split.map_or(0, View::len));
+        for position in 0..split.map_or(0, View::len) {
+            number(&mut hash, split.map_or(0, |view| view.id(position)));
+        }
+    }
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Writes where a run stands. `settings` are the run's in full, `data` is its [`data_digest`].
+pub(super) fn write(path: &Path, trainer: &Trainer, settings: &Settings, data: &str) -> Result<()> {
+    let (layout, state, optimizer) = (trainer.vae().layout(), trainer.state(), trainer.optimizer());
+    let metadata = Metadata {
+        kind: "checkpoint".to_owned(),
+        data: data.to_owned(),
+        settings: Settings { data: Some(trainer.data().name().to_owned()), ..settings.clone() },
+        epoch: state.epoch,
+        step: state.step,
+        batch: state.batch,
+        rows: state.sums.rows,
+        optimizer_steps: optimizer.steps(),
+        best_epoch: state.best.map(|(_, epoch)| epoch),
+    };
+    let mut all = pack(layout, trainer.params().values(), "params.");
+    for (name, slab) in optimizer.state() {
+        all.extend(pack(layout, slab, &format!("{name}.")));
+    }
+    all.push(Tensor::new(RECONSTRUCTION, &[1], vec![state.sums.reconstruction]));
+    all.push(Tensor::new(KL, &[state.sums.kl.len()], state.sums.kl.clone()));
+    if let Some((objective, _)) = state.best {
+        all.push(Tensor::new(BEST, &[1], vec![objective]));
+    }
+    tensors::write(path, &json!(metadata), &all)
+}
+
+/// A checkpoint that has been read, and not yet been looked at for whether it fits.
+pub(super) struct Checkpoint {
+    file: TensorFile,
+    metadata: Metadata,
+}
+
+impl Checkpoint {
+    /// # Errors
+    /// A file that is missing, damaged, or not a checkpoint.
+    pub(super) fn read(path: &Path) -> Result<Self> {
+        let file = TensorFile::read(path)?;
+        let parse = || {
+            expect_kind(&file, "checkpoint")?;
+            let damaged = |e: serde_json::Error| Error::input(format!("the checkpoint's metadata are damaged: {e}"));
+            serde_json::from_value(file.metadata.clone()).map_err(damaged)
+        };
+        let metadata = parse().map_err(|e| e.at(path.display().to_string()))?;
+        Ok(Checkpoint { file, metadata })
+    }
+    /// Epochs finished.
+    pub(super) fn epoch(&self) -> u64 {
+        self.metadata.epoch
+    }
+    /// Steps taken in the epoch under way.
+    pub(super) fn batch(&self) -> u64 {
+        self.metadata.batch
+    }
+
+    /// Whether a run with these settings and data is the one that the checkpoint is of.
+    ///
+    /// # Errors
+    /// The first setting that differs, with both values; other data.
+    pub(super) fn check(&self, settings: &Settings, data: &str) -> Result<()> {
+        let (old, new) = (self.metadata.settings.to_json(), settings.to_json());
+        let same_length = old.get("epochs") == new.get("epochs");
+        for key in Settings::keys().iter().map(String::as_str) {
+            let free = FREE.contains(&key) || (!same_length && FITTED.contains(&key));
+            if !free && old.get(key) != new.get(key) {
+                let show = |value: Option<&Value>| value.map_or("not set".to_owned(), Value::to_string);
+                let what = format!(
+                    "{key} is {}, and was {} when the checkpoint was written",
+                    show(new.get(key)),
+                    show(old.get(key))
+                );
+                let hint = "a resumed run can change its epochs and its patience alone; start another run for the rest";
+                return Err(Error::input(what).hint(hint));
+            }
+        }
+        if self.metadata.data != data {
+            let name = self.metadata.settings.data.as_deref().unwrap_or("the data");
+            return Err(Error::input(format!("the data are not those that the run was started with ({name})"))
+                .hint("resume with the same file, unchanged; a digest of rows and splits tells them apart"));
+        }
+        Ok(())
+    }
+
+    /// Puts a trainer where the checkpoint stands.
+    ///
+    /// # Errors
+    /// Tensors that are missing or do not fit the network, counters that do not fit the run.
+    pub(super) fn restore(&self, trainer: &mut Trainer) -> Result<()> {
+        let (layout, m, file) = (trainer.vae().layout().clone(), &self.metadata, &self.file);
+        let reconstruction = file.get::<f64>(RECONSTRUCTION, &[1])?[0];
+        let kl = file.get::<f64>(KL, &[trainer.config().vae.latent])?.to_vec();
+        let best = match m.best_epoch {
+            Some(epoch) => Some((file.get::<f64>(BEST, &[1])?[0], epoch)),
+            None => None,
+        };
+        let state = State {
+            epoch: m.epoch,
+            step: m.step,
+            batch: m.batch,
+            sums: Stats { rows: m.rows, reconstruction, kl },
+            best,
+        };
+        check_tensors(&layout, file, "params.")?;
+        trainer.restore(state, |params, optimizer| {
+            unpack_into(&layout, file, "params.", params)?;
+            optimizer.restore(m.optimizer_steps, |name, slab| unpack_into(&layout, file, &format!("{name}."), slab))
+        })
+    }
+}

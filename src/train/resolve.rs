@@ -1,0 +1,234 @@
+//! From settings, as written, to a checked configuration, and back.
+
+use super::{Settings, TrainConfig};
+use crate::data::{Binarize, Dataset, View};
+use crate::density::Domain;
+use crate::error::{Error, Result};
+use crate::estimator::BetaSchedule;
+use crate::layer::{Activation, InitScheme, activation_name, parse_activation};
+use crate::model::{Heads, Hidden, Preset, VaeConfig};
+use crate::nearest::unknown;
+use crate::optim::{OptimizerConfig, OptimizerKind};
+use std::str::FromStr;
+
+/// Steps that a run of the default length has at least.
+const DEFAULT_STEPS: u64 = 2000;
+
+/// The rising part of a cycle of beta (Fu et al., 2019, section 4).
+const CYCLE_RATIO: f64 = 0.5;
+
+/// What hidden layers can be, by name.
+const LAYERS: [&str; 2] = ["dense", "gated"];
+
+impl Settings {
+    /// The checked configuration of a run on `data`, and what there is to say about it: settings that had to be changed
+    /// to make sense, and grey values under a Bernoulli likelihood.
+    ///
+    /// What is not set comes from the preset, which is `mlp-400` for pictures and `tabular` for other data. Without
+    /// `epochs` a run has at least 10, and in tens as many as make 2,000 steps, but no more than 100.
+    ///
+    /// # Errors
+    /// Unknown names (with the nearest), settings out of range or that contradict each other.
+    pub fn resolve(&self, data: &Dataset) -> Result<(TrainConfig, Vec<String>)> {
+        let preset = self.base_preset(data.all())?;
+        let mut config = TrainConfig::new(preset, data.all().cols());
+        config.vae = self.network_from(preset, data.all().cols())?;
+        config.batch_size = self.batch_size.unwrap_or(config.batch_size);
+        let steps_per_epoch = config.steps_per_epoch(data.train().len());
+        config.epochs = self.epochs.unwrap_or_else(|| default_epochs(steps_per_epoch));
+        let total = config.epochs.checked_mul(steps_per_epoch).filter(|&t| t < 1 << 53);
+        let total =
+            total.ok_or_else(|| Error::input(format!("{} epochs are too many steps to count", config.epochs)))?;
+
+        let mut warnings = Vec::new();
+        config.optimizer = self.optimizer(preset)?;
+        let (schedule, warning) = parse(&self.schedule, "schedule", config.schedule)?.check(total)?;
+        config.schedule = schedule;
+        warnings.extend(warning);
+        let (beta, warning) = self.beta(steps_per_epoch)?.check(total)?;
+        config.beta = beta;
+        warnings.extend(warning);
+        config.free_bits = match &self.free_bits {
+            Some(text) => Some(text.parse().map_err(|e: Error| e.at("free-bits"))?),
+            None => None,
+        };
+        config.clip = self.clip;
+        config.binarize = parse(&self.binarize, "binarize", config.binarize)?;
+        config.patience = self.patience;
+        config.seed = self.seed.unwrap_or(config.seed);
+        warnings.extend(grey(&config, data));
+        Ok((config, warnings))
+    }
+
+    /// The network for rows of `inputs` columns; of `mlp-400` if no preset is set.
+    ///
+    /// # Errors
+    /// Unknown names (with the nearest), and settings that contradict each other.
+    pub fn network(&self, inputs: usize) -> Result<VaeConfig> {
+        self.network_from(Preset::named(self.preset.as_deref().unwrap_or("mlp-400"))?, inputs)
+    }
+
+    fn base_preset(&self, view: &View) -> Result<&'static Preset> {
+        match &self.preset {
+            Some(name) => Preset::named(name),
+            None => Preset::named(if view.image().is_some() { "mlp-400" } else { "tabular" }),
+        }
+    }
+
+    fn network_from(&self, preset: &Preset, inputs: usize) -> Result<VaeConfig> {
+        let base = preset.config(inputs);
+        Ok(VaeConfig {
+            hidden: self.hidden.clone().unwrap_or(base.hidden),
+            layer: self.hidden_layer(base.layer)?,
+            latent: self.latent.unwrap_or(base.latent),
+            heads: named(&self.heads, "heads", base.heads, &Heads::ALL)?,
+            likelihood: parse(&self.likelihood, "likelihood", base.likelihood)?,
+            init: named(&self.init, "init", base.init, &InitScheme::ALL)?,
+            ..base
+        })
+    }
+
+    /// An activation alone asks for dense layers.
+    fn hidden_layer(&self, base: Hidden) -> Result<Hidden> {
+        let activation = self.activation.as_deref().map(|name| parse_activation(name).map_err(|e| e.at("activation")));
+        match (self.layer.as_deref(), activation.transpose()?) {
+            (None, None) => Ok(base),
+            (None | Some("dense"), Some(activation)) => Ok(Hidden::Dense(activation)),
+            (Some("dense"), None) => Ok(match base {
+                Hidden::Dense(_) => base,
+                Hidden::Gated => Hidden::Dense(Activation::Relu),
+            }),
+            (Some("gated"), None) => Ok(Hidden::Gated),
+            (Some("gated"), Some(_)) => {
+                Err(Error::input("gated layers have no activation").hint("leave out activation, or layer"))
+            }
+            (Some(name), _) => Err(unknown("layer", name, &LAYERS)),
+        }
+    }
+
+    fn optimizer(&self, preset: &Preset) -> Result<OptimizerConfig> {
+        let kind: OptimizerKind = parse(&self.optimizer, "optimizer", OptimizerKind::Adam)?;
+        let base = OptimizerConfig::new(kind);
+        let sgd = kind == OptimizerKind::Sgd;
+        let foreign = [
+            ("momentum", self.momentum.is_some() && !sgd),
+            ("nesterov", self.nesterov.is_some() && !sgd),
+            ("betas", self.betas.is_some() && sgd),
+            ("epsilon", self.epsilon.is_some() && sgd),
+        ];
+        if let Some((setting, _)) = foreign.iter().find(|(_, is)| *is) {
+            return Err(Error::input(format!("the optimizer {kind} has no {setting}"))
+                .hint(format!("leave out {setting}, or choose another optimizer")));
+        }
+        let config = OptimizerConfig {
+            kind,
+            learning_rate: self.learning_rate.unwrap_or(preset.learning_rate),
+            betas: self.betas.unwrap_or(base.betas),
+            epsilon: self.epsilon.unwrap_or(if sgd { base.epsilon } else { preset.adam_epsilon }),
+            momentum: self.momentum.unwrap_or(base.momentum),
+            nesterov: self.nesterov.unwrap_or(base.nesterov),
+            weight_decay: self.weight_decay.unwrap_or(base.weight_decay),
+        };
+        config.check()?;
+        Ok(config)
+    }
+
+    fn beta(&self, steps_per_epoch: u64) -> Result<BetaSchedule> {
+        let beta = self.beta.unwrap_or(1.0);
+        let steps = |epochs: f64, what: &str| match epochs {
+            // Whole steps; saturates where no run is as long.
+            e if e.is_finite() && e >= 0.0 => Ok((e * steps_per_epoch as f64).round() as u64),
+            e => Err(Error::input(format!("{what} must be a number of epochs from 0 up, not {e}"))),
+        };
+        match (self.warmup_epochs, self.cycle_epochs, self.cycle_ratio) {
+            (None, None, None) => Ok(BetaSchedule::Constant(beta)),
+            (Some(epochs), None, None) => Ok(BetaSchedule::Linear { beta, warmup: steps(epochs, "warmup-epochs")? }),
+            (None, Some(epochs), ratio) => Ok(BetaSchedule::Cyclic {
+                beta,
+                period: steps(epochs, "cycle-epochs")?,
+                ratio: ratio.unwrap_or(CYCLE_RATIO),
+            }),
+            (Some(_), Some(_), _) => Err(Error::input("both warmup-epochs and cycle-epochs are set")
+                .hint("a warm-up rises once, cycles rise over and over: leave one out")),
+            (_, None, Some(_)) => Err(Error::input("cycle-ratio is set, and cycle-epochs is not")),
+        }
+    }
+
+    /// A configuration spelled out in full: every choice, the preset's too. It resolves to the same configuration, and
+    /// splits the data in the same way, if those came from settings. `data` is the set's name.
+    pub fn from_config(config: &TrainConfig, data: &Dataset) -> Settings {
+        let (vae, optimizer) = (&config.vae, &config.optimizer);
+        let name = |all: &[(&str, bool)]| all.iter().find(|(_, is)| *is).map(|(name, _)| (*name).to_owned());
+        let sgd = optimizer.kind == OptimizerKind::Sgd;
+        let epochs = |steps: u64| steps as f64 / config.steps_per_epoch(data.train().len()) as f64;
+        let (warmup_epochs, cycle) = match config.beta {
+            BetaSchedule::Constant(_) => (None, None),
+            BetaSchedule::Linear { warmup, .. } => (Some(epochs(warmup)), None),
+            BetaSchedule::Cyclic { period, ratio, .. } => (None, Some((epochs(period), ratio))),
+        };
+        let (layer, activation) = match vae.layer {
+            Hidden::Dense(activation) => ("dense", Some(activation_name(activation))),
+            Hidden::Gated => ("gated", None),
+        };
+        Settings {
+            data: Some(data.name().to_owned()),
+            validation: Some(data.validation().map_or("none".to_owned(), |v| v.len().to_string())),
+            preset: Some(vae.preset.to_owned()),
+            hidden: Some(vae.hidden.clone()),
+            latent: Some(vae.latent),
+            layer: Some(layer.to_owned()),
+            activation,
+            heads: name(&Heads::ALL.map(|(name, heads)| (name, heads == vae.heads))),
+            likelihood: Some(vae.likelihood.to_string()),
+            init: name(&InitScheme::ALL.map(|(name, init)| (name, init == vae.init))),
+            binarize: Some(config.binarize.to_string()),
+            epochs: Some(config.epochs),
+            batch_size: Some(config.batch_size),
+            optimizer: Some(optimizer.kind.to_string()),
+            learning_rate: Some(optimizer.learning_rate),
+            betas: (!sgd).then_some(optimizer.betas),
+            epsilon: (!sgd).then_some(optimizer.epsilon),
+            momentum: sgd.then_some(optimizer.momentum),
+            nesterov: sgd.then_some(optimizer.nesterov),
+            weight_decay: Some(optimizer.weight_decay),
+            schedule: Some(config.schedule.to_string()),
+            clip: config.clip,
+            beta: Some(config.beta.beta()),
+            warmup_epochs,
+            cycle_epochs: cycle.map(|(epochs, _)| epochs),
+            cycle_ratio: cycle.map(|(_, ratio)| ratio),
+            free_bits: config.free_bits.map(|free_bits| free_bits.to_string()),
+            patience: config.patience,
+            seed: Some(config.seed),
+        }
+    }
+}
+
+fn default_epochs(steps_per_epoch: u64) -> u64 {
+    DEFAULT_STEPS.div_ceil(steps_per_epoch.max(1)).next_multiple_of(10).clamp(10, 100)
+}
+
+/// The value of a setting's text, or what the preset has.
+fn parse<T: FromStr<Err = Error>>(text: &Option<String>, setting: &str, base: T) -> Result<T> {
+    text.as_ref().map_or(Ok(base), |text| text.parse().map_err(|e: Error| e.at(setting)))
+}
+
+/// The same for types that have a list of names.
+fn named<T: Copy>(text: &Option<String>, setting: &str, base: T, all: &[(&str, T)]) -> Result<T> {
+    let Some(text) = text else { return Ok(base) };
+    let names: Vec<&str> = all.iter().map(|(name, _)| *name).collect();
+    all.iter().find(|(name, _)| name == text).map(|(_, value)| *value).ok_or_else(|| unknown(setting, text, &names))
+}
+
+/// Grey values as Bernoulli targets are common, and not what published likelihoods of binary images are.
+fn grey(config: &TrainConfig, data: &Dataset) -> Option<String> {
+    let grey = config.vae.likelihood.domain() == Domain::Unit
+        && config.binarize == Binarize::None
+        && !data.train().is_binary()
+        && data.all().first_outside(0.0, 1.0).is_none();
+    grey.then(|| {
+        "the data are grey values in [0, 1], used as they are: cross-entropy, and no likelihood of binary data \
+         (--binarize dynamic makes them binary)"
+            .to_owned()
+    })
+}

@@ -1,0 +1,380 @@
+//! The folder of a run: its configuration, record, model, checkpoint and pictures.
+//!
+//! | file | what | when |
+//! |---|---|---|
+//! | `config.toml` | every setting, in full | at the start |
+//! | `metrics.jsonl` | a [`MetricsLine`] | after each epoch |
+//! | `model.safetensors` | the [`SavedModel`]: the best on the validation split, or the last where there is none | with the checkpoint |
+//! | `checkpoint` | all that is needed to resume | at the start, after the first epoch, then after epochs at least 10 s apart, when interrupted, and at the end |
+//! | `loss.svg`, `samples.png`, `reconstructions.png` | pictures | at the end |
+//!
+//! Each is replaced as a whole or not at all. The model is written before the checkpoint, and a line of the record before
+//! both, so that whatever is cut off, the checkpoint never knows of something that is not on the disk.
+
+use super::checkpoint::{self, CHECKPOINT_FILE, Checkpoint, FREE};
+use super::saved::Encoded;
+use super::{
+    EpochReport, Flow, METRICS_FILE, MODEL_FILE, MetricsLine, ModelInfo, Observer, SavedModel, Selected, Settings,
+    StepReport, Trainer, pictures,
+};
+use crate::data::Dataset;
+use crate::error::{Error, ErrorKind, Result};
+use crate::files::atomic;
+use crate::tensor::Exec;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// The configuration's file in a run folder.
+pub const CONFIG_FILE: &str = "config.toml";
+
+/// Every file that a run makes.
+const FILES: [&str; 7] = [
+    CONFIG_FILE,
+    METRICS_FILE,
+    MODEL_FILE,
+    CHECKPOINT_FILE,
+    pictures::LOSS_FILE,
+    pictures::SAMPLES_FILE,
+    pictures::RECONSTRUCTIONS_FILE,
+];
+
+/// Least time between two checkpoints, but for those that an event asks for.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// Where a new run is kept.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// `<data>-<preset>` in this folder, with a number behind it if that is taken.
+    Numbered(PathBuf),
+    /// This folder, which must not exist.
+    New(PathBuf),
+    /// This folder. If it exists, the files that an earlier run made there are removed, and no others.
+    Overwrite(PathBuf),
+}
+
+impl Place {
+    /// The place that the flags `--out` and `--overwrite` ask for; without the first, a numbered one in `runs`.
+    pub fn new(out: Option<PathBuf>, overwrite: bool) -> Place {
+        match out {
+            None => Place::Numbered("runs".into()),
+            Some(path) if overwrite => Place::Overwrite(path),
+            Some(path) => Place::New(path),
+        }
+    }
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// All epochs are done.
+    Finished,
+    /// The validation objective has not improved for as long as patience allows.
+    OutOfPatience,
+    /// It was told to stop; it can be [resumed](RunFolder::resume).
+    Interrupted,
+}
+
+/// A run's folder.
+///
+/// ```
+/// use elbo::train::{Place, RunFolder, Settings, Trainer};
+/// use elbo::{data::load, tensor::Exec};
+/// # let scratch = tempfile::tempdir().unwrap();
+/// # let out = scratch.path().join("g");
+/// let settings = Settings { data: Some("gaussian-2d".into()), epochs: Some(2), ..Settings::default() };
+/// let data = settings.load_data()?;
+/// let (config, _warnings) = settings.resolve(&data)?;
+/// let mut trainer = Trainer::new(config, data, Exec::sequential()?)?;
+/// let mut run = RunFolder::create(&Place::New(out.clone()), &trainer, "gaussian-2d")?;
+/// run.train(&mut trainer, &mut (), &false.into())?;
+/// let model = elbo::train::SavedModel::load(&out)?;
+/// assert_eq!(model.info.epoch, 2);
+/// # Ok::<(), elbo::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct RunFolder {
+    path: PathBuf,
+    /// The settings of the run, in full.
+    settings: Settings,
+    data_digest: String,
+    /// The best model since the last one was written.
+    best: Option<Encoded>,
+    written: Instant,
+}
+
+impl RunFolder {
+    /// Makes the folder of a run that is about to start, with its configuration and a first checkpoint. `source` is the
+    /// data's name or path, from which they can be loaded again.
+    ///
+    /// # Errors
+    /// A folder that exists, or cannot be made or written to.
+    pub fn create(place: &Place, trainer: &Trainer, source: &str) -> Result<RunFolder> {
+        let settings = Settings::from_config(trainer.config(), trainer.data());
+        let settings = Settings { data: Some(source.to_owned()), ..settings };
+        let path = make_folder(place, &format!("{}-{}", trainer.data().name(), trainer.config().vae.preset))?;
+        let data_digest = checkpoint::data_digest(trainer.data());
+        let mut run = RunFolder { path, settings, data_digest, best: None, written: Instant::now() };
+        run.write_config()?;
+        run.write_checkpoint(trainer)?;
+        Ok(run)
+    }
+
+    /// Opens the folder of a run that was interrupted, and puts a trainer where it stood; training goes on to the same
+    /// bytes as if it had never stopped. `changes` may set `epochs` and `patience`, and where the `data` lie now. Returns
+    /// what there is to say about the settings too, as [`Settings::resolve`].
+    ///
+    /// A rate or weight that follows the number of epochs (a cosine, cycles) follows the new one from here on.
+    ///
+    /// # Errors
+    /// A folder without a run, files that are damaged, other data, and changes that would make another run.
+    pub fn resume(path: impl AsRef<Path>, changes: &Settings, ex: Exec) -> Result<(RunFolder, Trainer, Vec<String>)> {
+        let settings = Self::changed_settings(path.as_ref(), changes)?;
+        let data = settings.load_data()?;
+        Self::restore(path.as_ref(), settings, data, ex)
+    }
+
+    /// As [`resume`](Self::resume), with the data given; their validation split is set aside as it was.
+    ///
+    /// # Errors
+    /// As [`resume`](Self::resume).
+    pub fn resume_with(
+        path: impl AsRef<Path>,
+        changes: &Settings,
+        data: Dataset,
+        ex: Exec,
+    ) -> Result<(RunFolder, Trainer, Vec<String>)> {
+        let settings = Self::changed_settings(path.as_ref(), changes)?;
+        let data = settings.split(data)?;
+        Self::restore(path.as_ref(), settings, data, ex)
+    }
+
+    fn changed_settings(path: &Path, changes: &Settings) -> Result<Settings> {
+        if !path.join(CONFIG_FILE).is_file() {
+            let error = Error::input(format!("there is no run here: {CONFIG_FILE} is missing"));
+            return Err(error
+                .at(path.display().to_string())
+                .hint("give the folder of a run, such as runs/mnist-mlp-400"));
+        }
+        let settings = Settings::load(path.join(CONFIG_FILE))?;
+        let (old, new) = (settings.to_json(), changes.to_json());
+        let changed = |key: &&String| !FREE.contains(&key.as_str()) && old.get(*key) != new.get(*key);
+        if let Some(key) = new.keys().find(changed) {
+            return Err(Error::input(format!("{key} cannot change when a run is resumed"))
+                .at(path.display().to_string())
+                .hint("a resumed run can change its epochs and its patience alone; start another run for the rest"));
+        }
+        Ok(settings.merge(changes.clone()))
+    }
+
+    fn restore(path: &Path, settings: Settings, data: Dataset, ex: Exec) -> Result<(RunFolder, Trainer, Vec<String>)> {
+        let at_config = |e: Error| if e.place().is_some() { e } else { e.at(config_name(path)) };
+        let (config, warnings) = settings.resolve(&data).map_err(at_config)?;
+        let file = path.join(CHECKPOINT_FILE);
+        let at_checkpoint = |e: Error| if e.place().is_some() { e } else { e.at(file.display().to_string()) };
+        let checkpoint = Checkpoint::read(&file)?;
+        let data_digest = checkpoint::data_digest(&data);
+        let resolved = Settings { data: settings.data, ..Settings::from_config(&config, &data) };
+        checkpoint.check(&resolved, &data_digest).map_err(at_checkpoint)?;
+        let begun = checkpoint.epoch() + u64::from(checkpoint.batch() > 0);
+        if config.epochs < begun {
+            let what = format!("{} epochs asked for, and epoch {begun} has begun", config.epochs);
+            return Err(Error::input(what).at(path.display().to_string()).hint("ask for more epochs"));
+        }
+        let mut trainer = Trainer::new(config, data, ex)?;
+        checkpoint.restore(&mut trainer).map_err(at_checkpoint)?;
+        let run =
+            RunFolder { path: path.to_owned(), settings: resolved, data_digest, best: None, written: Instant::now() };
+        run.rewind(checkpoint.epoch())?;
+        run.write_config()?;
+        Ok((run, trainer, warnings))
+    }
+
+    /// Takes the record back to where the checkpoint stands.
+    fn rewind(&self, epochs: u64) -> Result<()> {
+        let record = self.file(METRICS_FILE);
+        let lines = atomic::truncate_lines(&record, epochs as usize)?;
+        if lines as u64 == epochs {
+            return Ok(());
+        }
+        Err(Error::input(format!("the record has {lines} lines, and the checkpoint stands after epoch {epochs}"))
+            .at(record.display().to_string())
+            .hint("restore the file, or start another run"))
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+    /// The settings of the run, in full.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+    /// The command that goes on with the run.
+    pub fn resume_command(&self) -> String {
+        let path = self.path.display().to_string();
+        let plain = path.chars().all(|c| c.is_alphanumeric() || "/._-+".contains(c));
+        if plain { format!("elbo train --resume {path}") } else { format!("elbo train --resume '{path}'") }
+    }
+
+    /// Trains to the end, or until `stop` is set (the batch under way is finished) or the observer says stop, and keeps
+    /// the record, the model and the checkpoint on the way. `observer` sees every step and epoch too.
+    ///
+    /// # Errors
+    /// As [`Trainer::run`]; files that cannot be written. The last good checkpoint stays.
+    pub fn train(&mut self, trainer: &mut Trainer, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Outcome> {
+        let ran = trainer.run(&mut Recorder { run: self, observer, stop });
+        if let Err(error) = ran {
+            // The best model so far is good whatever came after it.
+            if error.kind() == ErrorKind::Diverged {
+                self.write_best()?;
+            }
+            return Err(error);
+        }
+        let finished = trainer.state().epoch >= trainer.config().epochs;
+        self.save(trainer)?;
+        if !finished && !trainer.out_of_patience() {
+            return Ok(Outcome::Interrupted);
+        }
+        let model = SavedModel::load(&self.path)?;
+        pictures::draw(&self.path, &model, trainer.data(), trainer.exec())?;
+        Ok(if finished { Outcome::Finished } else { Outcome::OutOfPatience })
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    fn write_config(&self) -> Result<()> {
+        let text = format!(
+            "# Every setting of this run; `elbo train --config {CONFIG_FILE}` repeats it.\n{}",
+            self.settings.to_toml()
+        );
+        atomic::write(self.file(CONFIG_FILE), |w| w.write_all(text.as_bytes()))
+    }
+
+    /// Notes an epoch: its line, and the model if it is the best so far.
+    fn record(&mut self, trainer: &Trainer, report: &EpochReport) -> Result<()> {
+        atomic::append_line(self.file(METRICS_FILE), &MetricsLine::from(report).to_json())?;
+        if report.validation.is_some() && report.improved {
+            self.best = Some(self.encode(trainer, Selected::BestValidation)?);
+        }
+        if trainer.state().epoch == 1 || self.written.elapsed() >= INTERVAL {
+            self.save(trainer)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the model, then the checkpoint.
+    fn save(&mut self, trainer: &Trainer) -> Result<()> {
+        if trainer.state().best.is_none() {
+            self.best = Some(self.encode(trainer, Selected::Last)?);
+        }
+        self.write_best()?;
+        if let Some(name) = trainer.bad_parameter() {
+            let what = format!("step {}: parameter {name} is not finite", trainer.state().step);
+            return Err(Error::diverged(what).hint("lower --learning-rate; the last good checkpoint is kept"));
+        }
+        self.write_checkpoint(trainer)
+    }
+
+    fn encode(&self, trainer: &Trainer, selected: Selected) -> Result<Encoded> {
+        let info = ModelInfo::new(&self.settings, trainer.data(), trainer.state(), selected);
+        Encoded::new(trainer.vae(), trainer.params(), &info)
+    }
+
+    fn write_best(&mut self) -> Result<()> {
+        if let Some(best) = &self.best {
+            best.write(&self.file(MODEL_FILE))?;
+        }
+        self.best = None;
+        Ok(())
+    }
+
+    fn write_checkpoint(&mut self, trainer: &Trainer) -> Result<()> {
+        checkpoint::write(&self.file(CHECKPOINT_FILE), trainer, &self.settings, &self.data_digest)?;
+        self.written = Instant::now();
+        Ok(())
+    }
+}
+
+/// Keeps a run's folder while it trains.
+struct Recorder<'a> {
+    run: &'a mut RunFolder,
+    observer: &'a mut dyn Observer,
+    stop: &'a AtomicBool,
+}
+
+impl Recorder<'_> {
+    fn flow(&self, flow: Flow) -> Flow {
+        if self.stop.load(Ordering::Relaxed) { Flow::Stop } else { flow }
+    }
+}
+
+impl Observer for Recorder<'_> {
+    fn step(&mut self, trainer: &Trainer, report: &StepReport) -> Result<Flow> {
+        let flow = self.observer.step(trainer, report)?;
+        Ok(self.flow(flow))
+    }
+    fn epoch(&mut self, trainer: &Trainer, report: &EpochReport) -> Result<Flow> {
+        self.run.record(trainer, report)?;
+        let flow = self.observer.epoch(trainer, report)?;
+        Ok(self.flow(flow))
+    }
+}
+
+fn config_name(path: &Path) -> String {
+    path.join(CONFIG_FILE).display().to_string()
+}
+
+fn make_folder(place: &Place, name: &str) -> Result<PathBuf> {
+    let fail = |path: &Path, e: &io::Error| Error::io("make the folder of the run", path, e);
+    let parents = |path: &Path| match path.parent() {
+        Some(parent) => fs::create_dir_all(parent).map_err(|e| fail(path, &e)),
+        None => Ok(()),
+    };
+    match place {
+        Place::Numbered(parent) => {
+            let name: String =
+                name.chars().map(|c| if c.is_alphanumeric() || "._-".contains(c) { c } else { '-' }).collect();
+            fs::create_dir_all(parent).map_err(|e| fail(parent, &e))?;
+            for number in 1u64.. {
+                let path = parent.join(if number == 1 { name.clone() } else { format!("{name}-{number}") });
+                match fs::create_dir(&path) {
+                    Ok(()) => return Ok(path),
+                    Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                    Err(e) => return Err(fail(&path, &e)),
+                }
+            }
+            unreachable!("a number is free")
+        }
+        Place::New(path) => {
+            parents(path)?;
+            match fs::create_dir(path) {
+                Ok(()) => Ok(path.clone()),
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Err(exists(path)),
+                Err(e) => Err(fail(path, &e)),
+            }
+        }
+        Place::Overwrite(path) => {
+            fs::create_dir_all(path).map_err(|e| fail(path, &e))?;
+            for file in FILES.map(|name| path.join(name)) {
+                match fs::remove_file(&file) {
+                    Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(Error::io("remove", &file, &e)),
+                    _ => {}
+                }
+            }
+            Ok(path.clone())
+        }
+    }
+}
+
+fn exists(path: &Path) -> Error {
+    let error = Error::input("it exists already").at(path.display().to_string());
+    match path.join(CHECKPOINT_FILE).is_file() {
+        true => error.hint(format!("go on with it: --resume {}, or replace it: --overwrite", path.display())),
+        false => error.hint("choose another --out, or use it all the same: --overwrite"),
+    }
+}

@@ -1,0 +1,223 @@
+//! A run's configuration as a person writes it: in TOML or as flags, every setting optional.
+//!
+//! Settings are *merged* (flags over a file), then [resolved](Settings::resolve) against the data into a checked
+//! [`TrainConfig`](super::TrainConfig). The other way, [`Settings::from_config`] spells a checked configuration out in
+//! full; that is a run's `config.toml`, and it resolves to the same configuration again.
+//!
+//! ```
+//! use elbo::train::Settings;
+//! let file = Settings::from_toml("preset = \"mlp-400\"\nlatent = 2\nepochs = 50")?;
+//! let flags = Settings { epochs: Some(5), ..Settings::default() };
+//! let settings = file.merge(flags);
+//! assert_eq!((settings.latent, settings.epochs), (Some(2), Some(5)));
+//! let error = Settings::from_toml("latnet = 2").unwrap_err().to_string();
+//! assert!(error.contains("did you mean `latent`?"), "{error}");
+//! # Ok::<(), elbo::Error>(())
+//! ```
+
+use crate::data::{Dataset, Validation, load};
+use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+macro_rules! settings {
+    ($($(#[$meta:meta])* $field:ident: $type:ty,)*) => {
+        /// Every choice of a run, as written. The keys of a file are the names of the flags: `batch-size`.
+        #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+        #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+        pub struct Settings {
+            $($(#[$meta])* #[serde(skip_serializing_if = "Option::is_none")] pub $field: Option<$type>,)*
+        }
+
+        impl Settings {
+            /// The settings of both, those of `over` where both have one.
+            #[must_use]
+            pub fn merge(self, over: Settings) -> Settings {
+                Settings { $($field: over.$field.or(self.$field),)* }
+            }
+            /// Every key, in the order of a file.
+            pub fn keys() -> Vec<String> {
+                vec![$(stringify!($field).replace('_', "-"),)*]
+            }
+        }
+    };
+}
+
+settings! {
+    /// The data: a known name or a path.
+    data: String,
+    /// Rows (1000) or share (0.1) of the training rows to set aside for validation, or "none".
+    #[serde(with = "text")]
+    validation: String,
+    /// The published network to start from; mlp-400 for pictures and tabular for other data if none is named.
+    preset: String,
+    /// Widths of the encoder's hidden layers; the decoder has them in reverse.
+    hidden: Vec<usize>,
+    /// Columns of z.
+    latent: usize,
+    /// What the hidden layers are: "dense" or "gated".
+    layer: String,
+    /// The activation of dense hidden layers, such as "relu" or "leaky-relu:0.2".
+    activation: String,
+    /// The posterior's heads: "joint" or "separate".
+    heads: String,
+    /// p(x|z), such as "bernoulli" or "gaussian:0.1".
+    likelihood: String,
+    /// Initial parameters: "torch", "glorot" or "he".
+    init: String,
+    /// How grey values become binary: "none", "dynamic", "threshold" or "fixed".
+    binarize: String,
+    /// Times that every training row is used.
+    epochs: u64,
+    /// Rows of a step.
+    batch_size: usize,
+    /// "adam", "adamw" or "sgd".
+    optimizer: String,
+    /// The step size.
+    learning_rate: f64,
+    /// Adam's two decays.
+    betas: [f64; 2],
+    /// Adam's ε.
+    epsilon: f64,
+    /// SGD's decay of the velocity.
+    momentum: f64,
+    /// Whether SGD looks ahead along its velocity.
+    nesterov: bool,
+    /// Weight decay: decoupled in AdamW, else added to the gradient.
+    weight_decay: f64,
+    /// How the learning rate changes, such as "cosine" or "step:10,0.5".
+    schedule: String,
+    /// Largest global norm of a gradient.
+    clip: f64,
+    /// The KL's weight.
+    beta: f64,
+    /// Epochs over which the KL's weight rises from 0; parts of an epoch count.
+    warmup_epochs: f64,
+    /// Epochs of a cycle in which the KL's weight rises and stays, over and over.
+    cycle_epochs: f64,
+    /// The rising part of a cycle.
+    cycle_ratio: f64,
+    /// KL that each latent may keep: nats, or "NATS,GROUP" for groups of latents.
+    #[serde(with = "text")]
+    free_bits: String,
+    /// Epochs without improvement on the validation split after which training stops.
+    patience: u64,
+    /// The seed of everything random.
+    #[serde(with = "seed")]
+    seed: u64,
+}
+
+impl Settings {
+    /// Settings from TOML.
+    ///
+    /// # Errors
+    /// Not TOML, an unknown key (with the nearest), or a value of another type than the key takes.
+    pub fn from_toml(text: &str) -> Result<Settings> {
+        let wrong = |e: toml::de::Error| Error::input(e.to_string().trim_end().to_owned());
+        let table: toml::Table = toml::from_str(text).map_err(wrong)?;
+        let keys = Self::keys();
+        let known: Vec<&str> = keys.iter().map(String::as_str).collect();
+        if let Some(key) = table.keys().find(|key| !known.contains(&key.as_str())) {
+            return Err(crate::nearest::unknown("setting", key, &known));
+        }
+        // From the text again, and not from the table, so that errors show the line.
+        toml::from_str(text).map_err(wrong)
+    }
+
+    /// Settings from a TOML file.
+    ///
+    /// # Errors
+    /// A file that cannot be read, and as [`from_toml`](Self::from_toml).
+    pub fn load(path: impl AsRef<Path>) -> Result<Settings> {
+        let path = path.as_ref();
+        let text = std::fs::read_to_string(path).map_err(|e| Error::io("read", path, &e))?;
+        Self::from_toml(&text).map_err(|e| e.at(path.display().to_string()))
+    }
+
+    /// The settings as TOML, which [`from_toml`](Self::from_toml) reads back to the same.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("settings are numbers, text and lists of numbers")
+    }
+
+    /// The settings as a JSON object.
+    pub(super) fn to_json(&self) -> serde_json::Map<String, serde_json::Value> {
+        match serde_json::to_value(self) {
+            Ok(serde_json::Value::Object(map)) => map,
+            _ => unreachable!("settings are numbers, text and lists of numbers"),
+        }
+    }
+
+    /// Loads the data and sets their validation split aside.
+    ///
+    /// # Errors
+    /// No data named, or as [`load`] and [`Dataset::with_validation`].
+    pub fn load_data(&self) -> Result<Dataset> {
+        let name = self.data.as_deref().ok_or_else(|| {
+            let names = crate::data::KNOWN.join(", ");
+            Error::input("no data named").hint(format!("name {names}, or a file or folder"))
+        })?;
+        self.split(load(name)?)
+    }
+
+    /// Sets the validation split of data aside.
+    ///
+    /// # Errors
+    /// As [`Dataset::with_validation`].
+    pub fn split(&self, data: Dataset) -> Result<Dataset> {
+        let validation = match &self.validation {
+            Some(text) => text.parse().map_err(|e: Error| e.at("validation"))?,
+            None => Validation::None,
+        };
+        data.with_validation(validation, self.seed.unwrap_or_default())
+    }
+}
+
+/// Text that may be written as a number: `validation = 0.1`.
+mod text {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected a number or text in quotes")]
+    enum Raw {
+        Whole(i64),
+        Number(f64),
+        Text(String),
+    }
+
+    #[allow(clippy::ref_option, reason = "serde calls it with the field")]
+    pub fn serialize<S: Serializer>(text: &Option<String>, s: S) -> Result<S::Ok, S::Error> {
+        let text = text.as_deref().unwrap_or_default();
+        // Only if the number reads back as the same text.
+        match (text.parse::<i64>(), text.parse::<f64>()) {
+            (Ok(whole), _) if whole.to_string() == text => s.serialize_i64(whole),
+            (_, Ok(number)) if number.is_finite() && format!("{number:?}") == text => s.serialize_f64(number),
+            _ => s.serialize_str(text),
+        }
+    }
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<String>, D::Error> {
+        Ok(Some(match Raw::deserialize(d)? {
+            Raw::Whole(whole) => whole.to_string(),
+            Raw::Number(number) => format!("{number:?}"),
+            Raw::Text(text) => text,
+        }))
+    }
+}
+
+/// A seed: a number, or text where it is beyond the whole numbers that TOML has.
+mod seed {
+    use serde::{Deserializer, Serializer, de::Error};
+
+    #[allow(clippy::ref_option, reason = "serde calls it with the field")]
+    pub fn serialize<S: Serializer>(seed: &Option<u64>, s: S) -> Result<S::Ok, S::Error> {
+        let seed = seed.unwrap_or_default();
+        match i64::try_from(seed) {
+            Ok(number) => s.serialize_i64(number),
+            Err(_) => s.serialize_str(&seed.to_string()),
+        }
+    }
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u64>, D::Error> {
+        let text = super::text::deserialize(d)?.unwrap_or_default();
+        let wrong = || D::Error::custom(format!("a seed is a whole number from 0 to {}, not {text}", u64::MAX));
+        text.parse().map(Some).map_err(|_| wrong())
+    }
+}
