@@ -1,12 +1,13 @@
 //! The `elbo` program: one thin file per verb; a verb calls a task.
 //!
-//! Exit status: 0 done, 1 training diverged, 2 bad input or usage, 130 interrupted, 143 terminated.
+//! Exit status: 0 done, 1 training diverged or a gradient is wrong, 2 bad input or usage, 130 interrupted, 143 terminated.
 
 mod bench;
 mod console;
 mod decode;
 mod encode;
 mod evaluate;
+mod gradcheck;
 mod info;
 mod interpolate;
 mod model;
@@ -29,7 +30,7 @@ use std::str::FromStr;
 
 /// Train and use variational autoencoders on a CPU.
 #[derive(Parser, Debug)]
-#[command(name = "elbo", version, about, after_help = EXAMPLES, arg_required_else_help = true)]
+#[command(name = "elbo", version, about, after_help = EXAMPLES, disable_help_subcommand = true)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
@@ -41,9 +42,11 @@ Start here:
   elbo evaluate runs/mnist-mlp-400     how good it is, in nats per example
   elbo sample runs/mnist-mlp-400       new digits, as a picture
 
-Data: mnist, mnist-full, fashion-mnist, gaussian-2d, or a path: IDX (also .gz), NPY, CSV with a header, a folder of
-  PNG pictures, or a folder with MNIST's four files. $ELBO_DATA names the folder of data sets that are not built in.
-Results go to the standard output or to files, progress and messages to the standard error.
+Data: mnist, mnist-full, fashion-mnist, gaussian-2d, or a path: IDX (also .gz), NPY, CSV with a header,
+a folder of PNG pictures, or a folder with MNIST's four files. $ELBO_DATA names the folder of data sets
+that are not built in. Results go to the standard output or to files, progress and messages to the
+standard error.
+
 Exit status: 0 done, 1 training diverged, 2 bad input or usage, 130 interrupted, 143 terminated.";
 
 #[derive(Subcommand, Debug)]
@@ -58,6 +61,7 @@ enum Verb {
     Interpolate(interpolate::Interpolate),
     Score(score::Score),
     Bench(bench::Bench),
+    Gradcheck(gradcheck::Gradcheck),
 }
 
 /// What every verb takes.
@@ -90,6 +94,8 @@ impl Common {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum End {
     Done,
+    /// What was checked is wrong.
+    Failed,
     /// A signal was obeyed.
     Signal(u8),
 }
@@ -111,6 +117,7 @@ pub fn main() -> ExitCode {
     };
     match Signals::install().and_then(|signals| cli.verb.run(&signals)) {
         Ok(End::Done) => ExitCode::SUCCESS,
+        Ok(End::Failed) => ExitCode::FAILURE,
         Ok(End::Signal(signal)) => ExitCode::from(128 + signal),
         Err(e) => {
             complain(format_args!("error: {e}"));
@@ -136,6 +143,7 @@ impl Verb {
             Verb::Interpolate(verb) => done(verb.run()),
             Verb::Score(verb) => done(verb.run()),
             Verb::Bench(verb) => done(verb.run()),
+            Verb::Gradcheck(verb) => verb.run(),
         }
     }
 }

@@ -109,7 +109,7 @@ impl Subject {
         let (info, config) = (&self.saved.info, self.saved.vae.config());
         let parameters = self.saved.vae.layout().count();
         format!(
-            "{}: {} on {}, {parameters} parameters, {} of epoch {}",
+            "{}: {} on {}, {parameters} parameters, {} (epoch {})",
             self.path.display(),
             config.preset,
             info.data.name,
