@@ -31,6 +31,8 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod data;
 pub mod density;
 mod error;
@@ -44,6 +46,7 @@ pub mod nearest;
 pub mod optim;
 #[cfg(feature = "files")]
 pub mod report;
+pub mod task;
 pub mod tensor;
 pub mod train;
 

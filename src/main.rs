@@ -1,1 +1,5 @@
-fn main() {}
+//! The `elbo` program; see `elbo --help`.
+
+fn main() -> std::process::ExitCode {
+    elbo::cli::main()
+}

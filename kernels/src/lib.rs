@@ -15,6 +15,7 @@ pub mod math;
 mod micro;
 pub mod panels;
 pub mod par;
+pub mod peak;
 pub mod reduce;
 pub mod reference;
 mod simd;

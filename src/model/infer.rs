@@ -78,6 +78,11 @@ impl<'m, F: Real> Inference<'m, F> {
         Inference { vae, params, ex, blocks, sampled: Vec::new() }
     }
 
+    /// The network.
+    pub fn vae(&self) -> &'m Vae {
+        self.vae
+    }
+
     /// Encodes `rows` rows, which `fill(r, x)` writes, and gives `out(r, mean, log_variance)` each row's posterior.
     pub fn encode(
         &mut self,

@@ -1,0 +1,43 @@
+//! `elbo decode`: latents to rows.
+
+use super::Common;
+use super::model::Subject;
+use crate::data::load;
+use crate::error::{Error, Result};
+use crate::task;
+use std::path::PathBuf;
+
+/// Decode latents from a file: the mean of x for each row
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  elbo encode runs/f fashion-mnist --out z.npy && elbo decode runs/f z.npy --out x.npy
+  elbo decode runs/f z.csv --out x.png")]
+pub struct Decode {
+    /// A run's folder, or a model's file
+    run: PathBuf,
+    /// Latents, a column for each: .npy, or .csv with a header
+    latents: PathBuf,
+    /// File to write: .npy, .csv or .png
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    #[command(flatten)]
+    common: Common,
+}
+
+impl Decode {
+    pub(super) fn run(&self) -> Result<()> {
+        let subject = Subject::load(&self.run, &self.common)?;
+        let output = subject.output(Some(&self.out), "")?;
+        let place = self.latents.display().to_string();
+        if !self.latents.is_file() {
+            return Err(Error::input("there is no such file of latents").at(place));
+        }
+        // A path that cannot be taken for a known name.
+        let path = if self.latents.is_absolute() { place.clone() } else { format!("./{place}") };
+        let z = load(&path)?.all().to_array::<f32>();
+        let x = task::decode(&mut subject.inference(), z.view()).map_err(|e| e.at(place))?;
+        output.write(x.view(), &subject.names())?;
+        self.common.console().wrote(&output.path, x.dim())
+    }
+}

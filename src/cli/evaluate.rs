@@ -1,0 +1,69 @@
+//! `elbo evaluate`: how good a model is.
+
+use super::Common;
+use super::model::{DataArgs, Subject};
+use crate::error::Result;
+use crate::task::{self, EvaluationReport};
+use serde_json::{Value, json};
+use std::path::PathBuf;
+
+/// Measure a model on held-out rows: −ELBO = reconstruction + KL, in nats per example
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  elbo evaluate runs/f                        on the test split of the run's data
+  elbo evaluate runs/f --samples 100          and −log p(x) by importance sampling, 100 draws a row
+  elbo evaluate runs/f --split train --json   one JSON object on the standard output
+
+Without --seed the draws of z are those that training evaluated with, so the figures are those of its last line.")]
+pub struct Evaluate {
+    /// A run's folder, or a model's file
+    run: PathBuf,
+    #[command(flatten)]
+    data: DataArgs,
+    /// Also estimate −log p(x), with this many importance samples a row
+    #[arg(long, value_name = "S")]
+    samples: Option<usize>,
+    #[command(flatten)]
+    common: Common,
+}
+
+impl Evaluate {
+    pub(super) fn run(&self) -> Result<()> {
+        let console = self.common.console();
+        let subject = Subject::load(&self.run, &self.common)?;
+        let rows = subject.rows(&self.data)?;
+        let examples = subject.examples(&rows)?;
+        subject.introduce(&console, &rows);
+        let report = task::evaluate(&mut subject.inference(), &examples, subject.seed(&self.common), self.samples)?;
+        let info = &subject.saved.info;
+        let mut json = json!({
+            "neg_elbo": report.neg_elbo,
+            "reconstruction": report.reconstruction,
+            "kl": report.kl,
+            "active_units": report.active_units,
+            "rows": report.rows,
+            "data": rows.name,
+            "split": rows.split.name(),
+            "selected": info.selected,
+            "epoch": info.epoch,
+        });
+        if let (Some(nll), Some(stderr), Some(samples)) = (report.nll, report.nll_stderr, report.samples) {
+            json["nll"] = nll.into();
+            json["nll_stderr"] = stderr.into();
+            json["samples"] = Value::from(samples);
+        }
+        console.report(&json, text(&report))
+    }
+}
+
+fn text(r: &EvaluationReport) -> String {
+    let mut text = format!(
+        "-ELBO {:.4} = reconstruction {:.4} + KL {:.4} nats per example\nactive units {}, rows {}",
+        r.neg_elbo, r.reconstruction, r.kl, r.active_units, r.rows
+    );
+    if let (Some(nll), Some(stderr), Some(samples)) = (r.nll, r.nll_stderr, r.samples) {
+        text += &format!("\n-log p(x) {nll:.4} ± {stderr:.4} (standard error over rows), {samples} samples a row");
+    }
+    text
+}

@@ -1,0 +1,160 @@
+//! What most verbs begin with: a trained model, the data, and a split of them.
+
+use super::output::Output;
+use super::{Common, Console};
+use crate::data::{Binarize, Dataset, ImageShape, Split, View, load};
+use crate::error::{Error, Result};
+use crate::layer::activation_name;
+use crate::model::{Hidden, Inference, Vae};
+use crate::task::Examples;
+use crate::tensor::Exec;
+use crate::train::{CONFIG_FILE, SavedModel, Settings};
+use std::path::{Path, PathBuf};
+
+/// A model, and how to run it.
+#[derive(Debug)]
+pub struct Subject {
+    /// The model.
+    pub saved: SavedModel,
+    ex: Exec,
+    path: PathBuf,
+    /// The settings of the run folder, where the data's path is; a model's own file knows their name only.
+    run: Option<Settings>,
+}
+
+/// Rows to work on.
+#[derive(Debug)]
+pub struct Rows {
+    /// The set's name.
+    pub name: String,
+    /// Which part of it.
+    pub split: Split,
+    /// The rows.
+    pub view: View,
+}
+
+impl Subject {
+    /// Loads a run folder's model, or a model's file.
+    ///
+    /// # Errors
+    /// As [`SavedModel::load`], and when the threads cannot be started.
+    pub fn load(path: &Path, common: &Common) -> Result<Self> {
+        let config = path.join(CONFIG_FILE);
+        let run = if config.is_file() { Some(Settings::load(&config)?) } else { None };
+        Ok(Subject { saved: SavedModel::load(path)?, ex: common.exec()?, path: path.to_path_buf(), run })
+    }
+    /// The model, ready to be used.
+    pub fn inference(&self) -> Inference<'_, f32> {
+        Inference::new(&self.saved.vae, &self.saved.params, &self.ex)
+    }
+    /// The seed of a random task: the one asked for, or that of the training.
+    pub fn seed(&self, common: &Common) -> u64 {
+        common.seed.unwrap_or_else(|| self.trained_with())
+    }
+    fn trained_with(&self) -> u64 {
+        self.saved.info.settings.seed.unwrap_or_default()
+    }
+    /// The data asked for, or those of the run, and of them the split asked for, or the default one. Training and
+    /// validation rows are told apart as the run did.
+    ///
+    /// # Errors
+    /// As [`load`], and a split that the data do not have.
+    pub fn rows(&self, args: &DataArgs) -> Result<Rows> {
+        let settings = self.run.as_ref().unwrap_or(&self.saved.info.settings);
+        let name = match (&args.data, &settings.data) {
+            (Some(name), _) | (None, Some(name)) => name,
+            (None, None) => {
+                return Err(Error::input("the model does not say what it was trained on").hint("name the data"));
+            }
+        };
+        let mut data = load(name)?;
+        if matches!(args.split, Some(Split::Train | Split::Validation)) {
+            data = settings.split(data)?;
+        }
+        let split = args.split.unwrap_or_else(|| data.default_split());
+        Ok(Rows { view: data.split(split)?.clone(), split, name: data.name().to_owned() })
+    }
+    /// Rows as the model sees them.
+    ///
+    /// # Errors
+    /// Rows that the model cannot take.
+    pub fn examples<'v>(&self, rows: &'v Rows) -> Result<Examples<'v>> {
+        let binarize = self.saved.info.settings.binarize.as_deref().map_or(Ok(Binarize::None), str::parse)?;
+        let examples = Examples::new(&self.saved.vae, &rows.view, binarize, self.trained_with());
+        examples.map_err(|e| e.at(format!("{} ({} split)", rows.name, rows.split)))
+    }
+    /// The picture that a row of x is, if it is one.
+    pub fn image(&self) -> Option<ImageShape> {
+        self.saved.info.data.image()
+    }
+    /// The names of x's columns.
+    pub fn names(&self) -> Vec<String> {
+        super::output::column_names(self.saved.info.data.columns.as_deref(), self.saved.vae.config().inputs)
+    }
+    /// Where rows of x go: `out`, or a file of that stem in the run folder, a picture if rows are pictures, else a table.
+    ///
+    /// # Errors
+    /// As [`Output::new`].
+    pub fn output(&self, out: Option<&Path>, stem: &str) -> Result<Output> {
+        let default = || {
+            let folder =
+                if self.path.is_dir() { self.path.as_path() } else { self.path.parent().unwrap_or(Path::new("")) };
+            folder.join(format!("{stem}.{}", if self.image().is_some() { "png" } else { "csv" }))
+        };
+        let path = out.map_or_else(default, Path::to_path_buf);
+        Output::new(&path, self.image(), true)
+    }
+    /// One line about the model: where from, which network, which parameters.
+    pub fn about(&self) -> String {
+        let (info, config) = (&self.saved.info, self.saved.vae.config());
+        let parameters = self.saved.vae.layout().count();
+        format!(
+            "{}: {} on {}, {parameters} parameters, {} (epoch {})",
+            self.path.display(),
+            config.preset,
+            info.data.name,
+            info.selected,
+            info.epoch
+        )
+    }
+    /// Says which model and which rows.
+    pub fn introduce(&self, console: &Console, rows: &Rows) {
+        console.say(self.about());
+        let (len, cols) = (rows.view.len(), rows.view.cols());
+        console.say(format_args!("{}, {} split: {len} rows of {cols} columns", rows.name, rows.split));
+    }
+}
+
+/// Which data, and which rows of them.
+#[derive(clap::Args, Clone, Debug)]
+pub struct DataArgs {
+    /// Data: a known name (mnist, fashion-mnist, …) or a path; without it, the data that the model was trained on
+    #[arg(value_name = "DATA")]
+    pub data: Option<String>,
+    /// Rows: train, validation, test or all; without it, test, or all where there is one set
+    #[arg(long, value_name = "SPLIT", value_parser = super::parse::<Split>)]
+    pub split: Option<Split>,
+}
+
+/// One line about a data set: rows, columns, splits.
+pub fn describe(data: &Dataset) -> String {
+    let splits = [("train", Some(data.train())), ("validation", data.validation()), ("test", data.test())];
+    let counts: Vec<String> =
+        splits.iter().filter_map(|(name, view)| Some(format!("{name} {}", (*view)?.len()))).collect();
+    format!("{}: {} rows of {} columns ({})", data.name(), data.all().len(), data.all().cols(), counts.join(", "))
+}
+
+/// One line about a network: preset, widths, layers, likelihood, parameters.
+pub fn describe_network(vae: &Vae) -> String {
+    let config = vae.config();
+    let hidden = config.hidden.iter().map(usize::to_string);
+    let ends = |n: usize| std::iter::once(n.to_string());
+    let widths = ends(config.inputs).chain(hidden.clone()).chain(ends(config.latent));
+    let widths: Vec<String> = widths.chain(hidden.rev()).chain(ends(config.inputs)).collect();
+    let layer = match config.layer {
+        Hidden::Dense(activation) => activation_name(activation),
+        Hidden::Gated => "gated".to_owned(),
+    };
+    let (parameters, widths) = (vae.layout().count(), widths.join("-"));
+    format!("{}: {widths}, {layer}, {} likelihood, {parameters} parameters", config.preset, config.likelihood)
+}

@@ -1,0 +1,97 @@
+//! What a person sees of a training run: a bar on a terminal, a line an epoch where the standard error is piped.
+
+use super::console::{Console, complain};
+use crate::error::Result;
+use crate::train::{EpochReport, Flow, Metrics, MetricsLine, Observer, StepReport, Trainer};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::time::{Duration, Instant};
+
+/// Least time between two changes of the bar.
+const REFRESH: Duration = Duration::from_millis(100);
+
+/// Shows a run while it trains.
+#[derive(Debug)]
+pub struct Progress {
+    console: Console,
+    bar: Option<ProgressBar>,
+    drawn: Instant,
+    active_units: Option<usize>,
+}
+
+impl Progress {
+    /// Begins to show a run, from wherever it stands.
+    pub fn new(console: Console, trainer: &Trainer) -> Self {
+        let (epochs, rows) = (trainer.config().epochs, trainer.data().train().len() as u64);
+        let state = trainer.state();
+        let bar = console.draws().then(|| {
+            let style = ProgressStyle::with_template("epoch {prefix} {wide_bar} {per_sec}, {eta} left, {msg}");
+            let bar = ProgressBar::new(epochs * rows);
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar.set_position(state.epoch * rows + state.sums.rows);
+            // A resumed run's rate is that of the rows still to come.
+            bar.reset_eta();
+            bar
+        });
+        Progress { console, bar, drawn: Instant::now(), active_units: None }
+    }
+    /// Takes the bar away.
+    pub fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+    fn say(&self, line: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| complain(line)),
+            None => self.console.say(line),
+        }
+    }
+}
+
+impl Observer for Progress {
+    fn step(&mut self, trainer: &Trainer, report: &StepReport) -> Result<Flow> {
+        if let Some(bar) = self.bar.as_ref().filter(|_| self.drawn.elapsed() >= REFRESH) {
+            self.drawn = Instant::now();
+            let so_far = Metrics::from(&trainer.state().sums);
+            let active = self.active_units.map_or_else(String::new, |n| format!(", {n} active"));
+            bar.set_prefix(format!("{}/{}", report.epoch, trainer.config().epochs));
+            bar.set_position((report.epoch - 1) * report.rows.1 + report.rows.0);
+            bar.set_message(format!("{}{active}", terms(&so_far)));
+        }
+        Ok(Flow::Continue)
+    }
+
+    fn epoch(&mut self, trainer: &Trainer, report: &EpochReport) -> Result<Flow> {
+        self.active_units = Some(report.active_units);
+        self.say(&line(report, trainer.config().epochs));
+        if self.console.json {
+            let write = || self.console.data(|w| writeln!(w, "{}", MetricsLine::from(report).to_json()));
+            match &self.bar {
+                Some(bar) => bar.suspend(write)?,
+                None => write()?,
+            }
+        }
+        Ok(Flow::Continue)
+    }
+}
+
+/// `-ELBO 105.62 = 80.31 + 25.31`
+fn terms(m: &Metrics) -> String {
+    format!("-ELBO {:.2} = {:.2} + {:.2}", m.neg_elbo, m.reconstruction, m.kl)
+}
+
+/// What an epoch did, on one line.
+fn line(report: &EpochReport, epochs: u64) -> String {
+    let width = epochs.to_string().len();
+    let mut line = format!("epoch {:width$}/{epochs}  train {}", report.epoch, terms(&report.train));
+    for (name, metrics) in [("validation", &report.validation), ("test", &report.heldout)] {
+        if let Some(metrics) = metrics {
+            line += &format!("  {name} {}", terms(metrics));
+        }
+    }
+    if report.beta != 1.0 {
+        line += &format!("  beta {:.4}", report.beta);
+    }
+    let star = if report.validation.is_some() && report.improved { "  best" } else { "" };
+    line + &format!("  {} active  {:.0} examples/s{star}", report.active_units, report.samples_per_second)
+}

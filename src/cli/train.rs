@@ -1,0 +1,260 @@
+//! `elbo train`: a run, from its data to its folder.
+
+use super::console::Console;
+use super::model::{describe, describe_network};
+use super::network::Network;
+use super::progress::Progress;
+use super::signals::{self, Signals};
+use super::{Common, End};
+use crate::error::{Error, Result};
+use crate::train::{
+    METRICS_FILE, MODEL_FILE, MetricsLine, Outcome, Place, RunFolder, SavedModel, Selected, Settings, Trainer,
+};
+use std::path::PathBuf;
+
+/// Train a model and keep it in a run folder
+#[derive(clap::Args, Debug)]
+#[command(
+    allow_negative_numbers = true,
+    after_help = "\
+Examples:
+  elbo train mnist                                        the digits inside the program, a new folder in runs/
+  elbo train fashion-mnist --preset mlp-400 --epochs 10 --out runs/f
+  elbo train images-idx3-ubyte.gz --hidden 512,256 --latent 20 --likelihood bernoulli
+  elbo train table.csv --likelihood gaussian --validation 0.1 --patience 10
+  elbo train --config runs/f/config.toml --seed 1         the same run with another seed; flags win over the file
+  elbo train --resume runs/f                              goes on where an interrupted run stopped
+
+Presets: mlp-400 (for pictures, if none is named), mlp-512-256, mlp-512-256-separate, mlp-one, mlp-one-squared, tabular
+(for other data, if none is named), iwae-200, gated-300.
+A run folder has config.toml, metrics.jsonl, model.safetensors (the best epoch if --validation is given, else the last),
+checkpoint, loss.svg, samples.png and reconstructions.png. Equal seeds give equal models, whatever the threads.
+Ctrl-C finishes the batch, writes a checkpoint and says how to go on; a second one stops at once."
+)]
+pub struct Train {
+    /// Data: mnist, mnist-full, fashion-mnist, gaussian-2d, or a path (IDX, NPY, CSV, or a folder)
+    #[arg(value_name = "DATA")]
+    data: Option<String>,
+    #[command(flatten)]
+    network: Network,
+    /// Times that every training row is used; without it, 10 or more, in tens as many as make 2,000 steps
+    #[arg(long, value_name = "N")]
+    epochs: Option<u64>,
+    /// Rows of a step
+    #[arg(long, value_name = "N")]
+    batch_size: Option<usize>,
+    /// Step size of the optimizer
+    #[arg(long, value_name = "X")]
+    learning_rate: Option<f64>,
+    /// adam, adamw or sgd
+    #[arg(long, value_name = "NAME")]
+    optimizer: Option<String>,
+    /// Adam's two decays, such as 0.9,0.999
+    #[arg(long, value_name = "A,B", value_parser = pair)]
+    betas: Option<[f64; 2]>,
+    /// Adam's epsilon
+    #[arg(long, value_name = "X")]
+    epsilon: Option<f64>,
+    /// SGD's decay of the velocity
+    #[arg(long, value_name = "X")]
+    momentum: Option<f64>,
+    /// Whether SGD looks ahead along its velocity
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    nesterov: Option<bool>,
+    /// Weight decay: decoupled in adamw, else added to the gradient
+    #[arg(long, value_name = "X")]
+    weight_decay: Option<f64>,
+    /// How the learning rate changes: constant, step:10,0.5, cosine, …
+    #[arg(long, value_name = "SCHEDULE")]
+    schedule: Option<String>,
+    /// Largest global norm of a gradient
+    #[arg(long, value_name = "NORM")]
+    clip: Option<f64>,
+    /// Weight of the KL
+    #[arg(long, value_name = "X")]
+    beta: Option<f64>,
+    /// Epochs over which the KL's weight rises from 0
+    #[arg(long, value_name = "N")]
+    warmup_epochs: Option<f64>,
+    /// Epochs of a cycle in which the KL's weight rises and stays, over and over
+    #[arg(long, value_name = "N")]
+    cycle_epochs: Option<f64>,
+    /// Part of a cycle in which it rises
+    #[arg(long, value_name = "X")]
+    cycle_ratio: Option<f64>,
+    /// KL that each latent may keep unpressed: NATS, or NATS,GROUP for groups of latents
+    #[arg(long, value_name = "NATS")]
+    free_bits: Option<String>,
+    /// How grey values become binary: none, dynamic, threshold or fixed
+    #[arg(long, value_name = "HOW")]
+    binarize: Option<String>,
+    /// Training rows to set aside for choosing the best epoch: a number (1000) or a share (0.1)
+    #[arg(long, value_name = "N")]
+    validation: Option<String>,
+    /// Epochs without improvement on the validation split after which training stops
+    #[arg(long, value_name = "N")]
+    patience: Option<u64>,
+    /// A TOML file with any of these settings; flags win over it
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Folder of the run; without it runs/<data>-<preset>, with a number behind it if taken
+    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
+    out: Option<PathBuf>,
+    /// Use --out even if it exists, and replace the run there
+    #[arg(long, requires = "out")]
+    overwrite: bool,
+    /// Go on with an interrupted run; only --epochs and --patience may change
+    #[arg(long, value_name = "DIR", conflicts_with = "config")]
+    resume: Option<PathBuf>,
+    #[command(flatten)]
+    common: Common,
+}
+
+fn pair(text: &str) -> std::result::Result<[f64; 2], String> {
+    let numbers: Vec<f64> = text.split(',').filter_map(|n| n.trim().parse().ok()).collect();
+    numbers.try_into().map_err(|_| "expected two numbers, such as 0.9,0.999".to_owned())
+}
+
+impl Train {
+    pub(super) fn run(&self, signals: &Signals) -> Result<End> {
+        let console = self.common.console();
+        let (mut run, mut trainer, notes) = self.open()?;
+        introduce(&console, &run, &trainer, &notes);
+        let mut progress = Progress::new(console, &trainer);
+        let outcome = run.train(&mut trainer, &mut progress, signals.catch());
+        progress.finish();
+        match (outcome?, signals.caught()) {
+            (Outcome::Interrupted, Some(signal)) => {
+                let state = trainer.state();
+                console.say(format_args!(
+                    "{} in epoch {} after step {}; go on with\n  {}",
+                    signals::name(signal),
+                    state.epoch + 1,
+                    state.step,
+                    run.resume_command()
+                ));
+                Ok(End::Signal(signal))
+            }
+            (outcome, _) => {
+                conclude(&console, &run, &trainer, outcome)?;
+                Ok(End::Done)
+            }
+        }
+    }
+
+    /// The run at its start, or where it was left.
+    fn open(&self) -> Result<(RunFolder, Trainer, Vec<String>)> {
+        let (flags, ex) = (self.settings(), self.common.exec()?);
+        if let Some(path) = &self.resume {
+            return RunFolder::resume(path, &flags, ex);
+        }
+        let place = Place::new(self.out.clone(), self.overwrite);
+        check_place(&place)?;
+        let file = self.config.as_ref().map_or_else(|| Ok(Settings::default()), Settings::load)?;
+        let settings = file.merge(flags);
+        let data = settings.load_data()?;
+        let (config, notes) = settings.resolve(&data)?;
+        let trainer = Trainer::new(config, data, ex)?;
+        let run = RunFolder::create(&place, &trainer, settings.data.as_deref().unwrap_or_default())?;
+        Ok((run, trainer, notes))
+    }
+
+    /// The flags, as settings.
+    fn settings(&self) -> Settings {
+        Settings {
+            data: self.data.clone(),
+            validation: self.validation.clone(),
+            binarize: self.binarize.clone(),
+            epochs: self.epochs,
+            batch_size: self.batch_size,
+            optimizer: self.optimizer.clone(),
+            learning_rate: self.learning_rate,
+            betas: self.betas,
+            epsilon: self.epsilon,
+            momentum: self.momentum,
+            nesterov: self.nesterov,
+            weight_decay: self.weight_decay,
+            schedule: self.schedule.clone(),
+            clip: self.clip,
+            beta: self.beta,
+            warmup_epochs: self.warmup_epochs,
+            cycle_epochs: self.cycle_epochs,
+            cycle_ratio: self.cycle_ratio,
+            free_bits: self.free_bits.clone(),
+            patience: self.patience,
+            seed: self.common.seed,
+            ..self.network.settings()
+        }
+    }
+}
+
+/// An `--out` that is taken is found before data are read.
+fn check_place(place: &Place) -> Result<()> {
+    match place {
+        Place::New(path) if path.exists() => {
+            let hint = format!("go on with it: --resume {0}; replace it: --out {0} --overwrite", path.display());
+            Err(Error::input("it exists already").at(path.display().to_string()).hint(hint))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn introduce(console: &Console, run: &RunFolder, trainer: &Trainer, notes: &[String]) {
+    console.say(describe(trainer.data()));
+    console.say(describe_network(trainer.vae()));
+    let (config, ex) = (trainer.config(), trainer.exec());
+    let state = trainer.state();
+    let from = match (state.epoch, state.batch) {
+        (0, 0) => String::new(),
+        (epoch, batch) => format!(" from epoch {} batch {}", epoch + 1, batch + 1),
+    };
+    console.say(format_args!(
+        "{} epochs{from}, batches of {}, {} at {}, seed {}, {} threads, {}",
+        config.epochs,
+        config.batch_size,
+        config.optimizer.kind,
+        config.optimizer.learning_rate,
+        config.seed,
+        ex.threads(),
+        ex.isa().name()
+    ));
+    for note in notes {
+        console.say(format_args!("note: {note}"));
+    }
+    console.say(format_args!("run folder {}", run.path().display()));
+}
+
+/// The figures of the model that was kept, where it is, and what can be done with it.
+fn conclude(console: &Console, run: &RunFolder, trainer: &Trainer, outcome: Outcome) -> Result<()> {
+    let path = run.path().display();
+    let model = SavedModel::load(run.path())?;
+    let epoch = model.info.epoch;
+    if outcome == Outcome::OutOfPatience {
+        console.say(format_args!("stopped after epoch {}: no improvement on validation", trainer.state().epoch));
+    }
+    let why = match model.info.selected {
+        Selected::BestValidation => "the best on validation",
+        Selected::Last => "the last",
+    };
+    console.say(format_args!("{path}/{MODEL_FILE}: epoch {epoch}, {why}"));
+    let lines = MetricsLine::read(run.path().join(METRICS_FILE))?;
+    if let Some(line) = lines.iter().find(|line| line.epoch == epoch) {
+        let (split, terms) = match (line.heldout, line.validation) {
+            (Some(terms), _) => ("test", terms),
+            (None, Some(terms)) => ("validation", terms),
+            (None, None) => ("train", line.train),
+        };
+        let number = |x: Option<f64>| x.map_or_else(|| "not finite".to_owned(), |x| format!("{x:.4}"));
+        let beta = if line.beta == 1.0 { String::new() } else { format!(" (trained with beta {})", line.beta) };
+        console.say(format_args!(
+            "{split} -ELBO {} = reconstruction {} + KL {} nats per example{beta}",
+            number(terms.neg_elbo),
+            number(terms.reconstruction),
+            number(terms.kl)
+        ));
+    }
+    console.say(format_args!(
+        "next:\n  elbo evaluate {path} --samples 100\n  elbo sample {path} --count 64\n  elbo reconstruct {path}"
+    ));
+    Ok(())
+}

@@ -1,0 +1,166 @@
+//! Training throughput on real data, everything included.
+
+use crate::data::Dataset;
+use crate::error::{Error, Result};
+use crate::tensor::{Exec, Par};
+use crate::train::{EpochReport, Flow, Observer, StepReport, TrainConfig, Trainer};
+use elbo_kernels::{Isa, peak::fma_flops};
+use std::time::{Duration, Instant};
+
+/// What to measure, and for how long.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Bench {
+    /// The run: network, batch size, optimizer. Its number of epochs is set by the two below.
+    pub config: TrainConfig,
+    /// Epochs to measure, exactly; `None` measures at least three, until the time is up.
+    pub epochs: Option<u64>,
+    /// The time, if epochs are not given.
+    pub budget: Duration,
+}
+
+/// What a bench found.
+#[derive(Clone, PartialEq, Debug)]
+pub struct BenchReport {
+    /// Training examples a second in the median epoch.
+    pub samples_per_second: f64,
+    /// The slowest and the fastest epoch, likewise.
+    pub spread: (f64, f64),
+    /// Arithmetic of the median epoch, 10⁹ multiplications and additions a second.
+    pub gflops: f64,
+    /// The most that the same threads can do, measured before the run: [`fma_peak`].
+    pub peak_gflops: f64,
+    /// `gflops / peak_gflops`.
+    pub peak_share: f64,
+    /// Epochs measured.
+    pub epochs: u64,
+    /// Examples of an epoch.
+    pub rows: usize,
+}
+
+impl Bench {
+    /// Trains on the data's training split and measures each epoch by the clock on the wall: shuffle, gathering of rows,
+    /// noise, forward, backward, optimizer, metrics. The remainder that fills no batch is left out, so that every step has
+    /// the same work; evaluation between epochs is not counted.
+    ///
+    /// # Errors
+    /// As [`Trainer::new`], fewer rows than two batches, or a loss that is not finite.
+    pub fn run(&self, data: &Dataset, ex: &Exec) -> Result<BenchReport> {
+        let (rows, batch) = (data.train().len(), self.config.batch_size);
+        if batch == 0 || rows / batch < 2 {
+            return Err(Error::input(format!("{rows} training rows do not make two batches of {batch}"))
+                .at(data.name())
+                .hint("bench with a smaller --batch-size, or with more data"));
+        }
+        // The rows left out, at least one, become the test split: evaluation then takes no time.
+        let rest = if rows % batch == 0 { batch } else { rows % batch };
+        let data = Dataset::new(data.name(), data.train().clone()).with_test(rest)?;
+        let used = rows - rest;
+        let epochs = self.epochs.unwrap_or(MOST_EPOCHS);
+        let config = TrainConfig { epochs, patience: None, ..self.config.clone() };
+        let mut trainer = Trainer::new(config, data, ex.clone())?;
+        let peak_gflops = fma_peak(ex) / 1e9;
+        let budget = if self.epochs.is_some() { Duration::MAX } else { self.budget };
+        let mut watch = Watch { start: Instant::now(), begun: Instant::now(), budget, seconds: Vec::new() };
+        trainer.run(&mut watch)?;
+        let mut seconds = watch.seconds;
+        seconds.sort_unstable_by(f64::total_cmp);
+        let speed = |seconds: f64| used as f64 / seconds;
+        let (fastest, slowest) = (seconds[0], seconds[seconds.len() - 1]);
+        let samples_per_second = speed(median(&seconds));
+        let gflops = samples_per_second * trainer.vae().flops() / 1e9;
+        Ok(BenchReport {
+            samples_per_second,
+            spread: (speed(slowest), speed(fastest)),
+            gflops,
+            peak_gflops,
+            peak_share: gflops / peak_gflops,
+            epochs: seconds.len() as u64,
+            rows: used,
+        })
+    }
+}
+
+/// The middle of sorted values; of two middle ones, the mean.
+fn median(sorted: &[f64]) -> f64 {
+    let half = sorted.len() / 2;
+    if sorted.len() % 2 == 1 { sorted[half] } else { (sorted[half - 1] + sorted[half]) / 2.0 }
+}
+
+/// Takes the time of each epoch, from before its shuffle to after its last step.
+struct Watch {
+    start: Instant,
+    begun: Instant,
+    budget: Duration,
+    seconds: Vec<f64>,
+}
+
+/// Epochs that no bench sees the end of.
+const MOST_EPOCHS: u64 = 1 << 20;
+
+/// Epochs that a median wants at least.
+const LEAST_EPOCHS: usize = 3;
+
+impl Observer for Watch {
+    fn step(&mut self, _: &Trainer, report: &StepReport) -> Result<Flow> {
+        if report.rows.0 == report.rows.1 {
+            self.seconds.push(self.begun.elapsed().as_secs_f64());
+        }
+        Ok(Flow::Continue)
+    }
+    fn epoch(&mut self, _: &Trainer, _: &EpochReport) -> Result<Flow> {
+        self.begun = Instant::now();
+        let enough = self.seconds.len() >= LEAST_EPOCHS && self.start.elapsed() >= self.budget;
+        Ok(if enough { Flow::Stop } else { Flow::Continue })
+    }
+}
+
+/// The most multiplications and additions a second that the threads of `ex` can do in f32: independent fused
+/// multiply-adds on registers, all threads at once, the best of several rounds.
+pub fn fma_peak(ex: &Exec) -> f64 {
+    let isa = ex.isa();
+    let round = |work: usize| {
+        let start = Instant::now();
+        let flops: f64 = match ex.par() {
+            Par::Sequential => fma_flops::<f32>(isa, work),
+            Par::Pool => ex.install(|| rayon::broadcast(|_| fma_flops::<f32>(isa, work)).iter().sum()),
+        };
+        flops / start.elapsed().as_secs_f64()
+    };
+    // First find how much work takes a few milliseconds: instruction sets differ by a hundred times.
+    let work = calibrate(isa);
+    (0..ROUNDS).map(|_| round(work)).fold(0.0, f64::max)
+}
+
+/// Rounds of the peak's measurement, and the length of each.
+const ROUNDS: usize = 20;
+const ROUND: Duration = Duration::from_millis(10);
+
+fn calibrate(isa: Isa) -> usize {
+    let mut work = 1024;
+    loop {
+        let start = Instant::now();
+        fma_flops::<f32>(isa, work);
+        if start.elapsed() >= ROUND {
+            return work;
+        }
+        work *= 2;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn medians() {
+        assert_eq!(median(&[1.0, 2.0, 9.0]), 2.0);
+        assert_eq!(median(&[1.0, 2.0, 4.0, 9.0]), 3.0);
+    }
+
+    #[test]
+    fn the_peak_is_a_processor_s() {
+        // A core of any age does more than ten million operations a second, and none yet a petaflop.
+        let peak = fma_peak(&Exec::with_isa(Isa::default(), 1).unwrap());
+        assert!((1e7..1e15).contains(&peak), "{peak}");
+    }
+}

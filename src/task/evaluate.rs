@@ -1,0 +1,91 @@
+//! How well a model does: the objective of training, and an estimate of the likelihood itself.
+
+use super::{Examples, check_samples, check_some};
+use crate::error::Result;
+use crate::model::{Draw, Inference};
+use crate::tensor::{Noise, Stream};
+use crate::train::{Metrics, active_units};
+
+/// What an evaluation found. Nats per example, means over rows.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct EvaluationReport {
+    /// −ELBO: reconstruction + KL, with one draw of z a row.
+    pub neg_elbo: f64,
+    /// −log p(x|z).
+    pub reconstruction: f64,
+    /// KL(q(z|x) ‖ p(z)).
+    pub kl: f64,
+    /// The importance-sampled −log p(x), if samples were asked for.
+    pub nll: Option<f64>,
+    /// Its standard error over rows: their standard deviation divided by √rows.
+    pub nll_stderr: Option<f64>,
+    /// Samples a row.
+    pub samples: Option<usize>,
+    /// Latents in use: those whose posterior mean has a variance above 0.01 over rows.
+    pub active_units: usize,
+    /// Rows.
+    pub rows: usize,
+}
+
+/// Evaluates a model on rows. `seed` is that of the draws of z; with the seed of training, the first three figures are
+/// those that training reported for the same rows.
+///
+/// With `samples`, also estimates −log p(x) by importance sampling (Burda, Grosse and Salakhutdinov 2016, eq. 8).
+///
+/// # Errors
+/// No rows, no samples, or more than 2²⁰ of them.
+pub fn evaluate(
+    inference: &mut Inference<'_, f32>,
+    examples: &Examples,
+    seed: u64,
+    samples: Option<usize>,
+) -> Result<EvaluationReport> {
+    let rows = examples.len();
+    check_some(rows)?;
+    samples.map_or(Ok(()), check_samples)?;
+    let draw = |step| Draw { noise: Noise::new(seed), stream: Stream::Evaluate, step };
+    let metrics = Metrics::from(&inference.elbo(rows, &examples.fill(), &draw(0)));
+    let active_units = active_units(inference, examples.view, examples.binarize, examples.noise);
+    let nll = samples.map(|samples| {
+        // Step 1: draws of their own, so that the two figures are independent given the model.
+        let mut nll = vec![0.0; rows];
+        inference.nll(rows, &examples.fill(), &draw(1), samples, |r, value| nll[r] = value);
+        mean_and_stderr(&nll)
+    });
+    Ok(EvaluationReport {
+        neg_elbo: metrics.neg_elbo,
+        reconstruction: metrics.reconstruction,
+        kl: metrics.kl,
+        nll: nll.map(|(mean, _)| mean),
+        nll_stderr: nll.map(|(_, stderr)| stderr),
+        samples,
+        active_units,
+        rows,
+    })
+}
+
+/// The mean and its standard error, from the sample standard deviation (n − 1); 0 for a single value, whose spread is
+/// unknown.
+fn mean_and_stderr(values: &[f64]) -> (f64, f64) {
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    if values.len() < 2 {
+        return (mean, 0.0);
+    }
+    let squares: f64 = values.iter().map(|v| (v - mean) * (v - mean)).sum();
+    (mean, (squares / (n - 1.0) / n).sqrt())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::mean_and_stderr;
+
+    #[test]
+    fn standard_error_by_hand() {
+        // Deviations −2, −1, 0, 3 of the mean 4: squares 14, variance 14/3, over 4 rows.
+        let (mean, stderr) = mean_and_stderr(&[2.0, 3.0, 4.0, 7.0]);
+        assert_eq!(mean, 4.0);
+        assert!((stderr - (14.0f64 / 12.0).sqrt()).abs() < 1e-15);
+        assert_eq!(mean_and_stderr(&[5.0]), (5.0, 0.0));
+    }
+}

@@ -1,0 +1,261 @@
+//! Every verb on a finished run.
+
+use crate::support::*;
+use ndarray::Array2;
+use serde_json::Value;
+use std::fs::{self, File};
+use std::io::{BufReader, Read};
+use std::path::Path;
+
+fn npy(path: &Path) -> Array2<f32> {
+    ndarray_npy::read_npy(path).expect("an NPY file of two dimensions")
+}
+
+/// Width and height of a PNG file that decodes.
+fn png(path: &Path) -> (u32, u32) {
+    let mut reader = png::Decoder::new(BufReader::new(File::open(path).unwrap())).read_info().unwrap();
+    let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
+    let info = reader.next_frame(&mut pixels).unwrap();
+    assert!(pixels.iter().any(|&p| p != pixels[0]), "{} is blank", path.display());
+    (info.width, info.height)
+}
+
+fn numbers(value: &Value, keys: &[&str]) -> Vec<f64> {
+    keys.iter().map(|key| value[key].as_f64().unwrap_or_else(|| panic!("{key} in {value}"))).collect()
+}
+
+/// Two pixels between pictures and around them; 28 pixels drawn twice as large.
+fn side(pictures: u32) -> u32 {
+    2 + pictures * (2 * 28 + 2)
+}
+
+#[test]
+fn train_in_an_empty_folder() {
+    let folder = folder();
+    let at = folder.path();
+    let ran = elbo(at, &format!("train mnist {SMALL} --epochs 2 --json")).ok();
+    let lines = ran.json_lines();
+    assert_eq!(lines.len(), 2);
+    let run = at.join("runs/mnist-mlp-400");
+    assert_eq!(fs::read_to_string(run.join("metrics.jsonl")).unwrap(), ran.stdout);
+    for line in &lines {
+        for split in ["train", "heldout"] {
+            let terms = numbers(&line[split], &["neg_elbo", "reconstruction", "kl"]);
+            assert!((terms[0] - terms[1] - terms[2]).abs() < 1e-9 * terms[0], "{line}");
+        }
+        numbers(line, &["epoch", "step", "beta", "active_units", "samples_per_second", "learning_rate", "seconds"]);
+    }
+    for said in [
+        "10000 rows of 784 columns (train 9000, test 1000)",
+        "784-16-3-16-784",
+        "bernoulli",
+        "grey",
+        "epoch 2/2",
+        "runs/mnist-mlp-400/model.safetensors",
+        "elbo sample runs/mnist-mlp-400",
+    ] {
+        assert!(ran.stderr.contains(said), "{said} in\n{}", ran.stderr);
+    }
+    for file in ["config.toml", "model.safetensors", "checkpoint", "samples.png", "reconstructions.png"] {
+        assert!(run.join(file).is_file(), "{file}");
+    }
+    // The name is taken, so the next run gets a number.
+    let ran = elbo(at, &format!("train mnist {SMALL} --epochs 1 --quiet")).ok();
+    assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), ("", ""));
+    assert!(at.join("runs/mnist-mlp-400-2/model.safetensors").is_file());
+}
+
+#[test]
+fn evaluate_says_what_training_said() {
+    let run = digits();
+    let last = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let last: Value = serde_json::from_str(last.lines().last().unwrap()).unwrap();
+    let report = elbo(run, "evaluate . --samples 20 --json").ok().json();
+    let keys = ["neg_elbo", "reconstruction", "kl"];
+    assert_eq!(numbers(&report, &keys), numbers(&last["heldout"], &keys));
+    assert_eq!((report["rows"].as_u64(), &report["active_units"]), (Some(1000), &last["active_units"]));
+    assert_eq!((report["selected"].as_str(), report["split"].as_str()), (Some("last"), Some("test")));
+    let found = numbers(&report, &["neg_elbo", "nll", "nll_stderr"]);
+    assert!(found[1] < found[0] && found[2] > 0.0 && found[2] < 5.0, "{report}");
+
+    let plain = elbo(run, "evaluate . --json").ok().json();
+    assert!(plain.get("nll").is_none() && plain["neg_elbo"] == report["neg_elbo"], "{plain}");
+    let other = elbo(run, "evaluate . --seed 9 --json").ok().json();
+    assert_ne!(other["neg_elbo"], report["neg_elbo"]);
+    assert_eq!(elbo(run, "evaluate . mnist --split train --json").ok().json()["rows"], 9000);
+    let text = elbo(run, "evaluate model.safetensors mnist --quiet").ok();
+    assert!(text.stdout.contains("-ELBO") && text.stderr.is_empty(), "{}{}", text.stdout, text.stderr);
+}
+
+#[test]
+fn info_names_the_model() {
+    let info = info(digits());
+    assert_eq!(info["preset"], "mlp-400");
+    // 784·16 + 16, two heads 16·3 + 3, 3·16 + 16, 16·784 + 784.
+    assert_eq!(info["parameters"], 12560 + 102 + 64 + 13328);
+    let digest = info["digest"].as_str().unwrap();
+    assert!(digest.len() == 64 && digest.bytes().all(|b| b.is_ascii_hexdigit()), "{digest}");
+    assert_eq!(
+        (&info["epoch"], &info["selected"], &info["likelihood"]),
+        (&2.into(), &"last".into(), &"bernoulli".into())
+    );
+    assert!(elbo(digits(), "info .").ok().stdout.contains(digest));
+}
+
+#[test]
+fn samples_are_a_function_of_the_seed() {
+    let (folder, run) = (folder(), digits().display());
+    let at = folder.path();
+    let report = elbo(at, &format!("sample {run} --count 5 --seed 4 --out a.npy --json")).ok().json();
+    assert_eq!((&report["rows"], &report["columns"]), (&5.into(), &784.into()));
+    elbo(at, &format!("sample {run} --count 9 --seed 4 --out b.npy --threads 3")).ok();
+    elbo(at, &format!("sample {run} --count 5 --seed 5 --out c.npy")).ok();
+    let [a, b, c] = ["a.npy", "b.npy", "c.npy"].map(|f| npy(&at.join(f)));
+    assert_eq!((a.dim(), b.dim()), ((5, 784), (9, 784)));
+    assert!(a.rows().into_iter().zip(b.rows()).all(|(a, b)| a == b), "more samples begin with the same ones");
+    assert_ne!(a, c);
+    assert!(a.iter().all(|p| (0.0..=1.0).contains(p)));
+    elbo(at, &format!("sample {run} --count 9 --out x.png")).ok();
+    assert_eq!(png(&at.join("x.png")), (side(3), side(3)));
+    // Without --out it goes into the run's folder.
+    elbo(at, &format!("sample {run} --count 4 --seed 77")).ok();
+    assert_eq!(png(&digits().join("samples-77.png")), (side(2), side(2)));
+}
+
+#[test]
+fn encode_then_decode_is_reconstruct() {
+    let (folder, run) = (folder(), digits().display());
+    let at = folder.path();
+    elbo(at, &format!("encode {run} mnist --out z.npy --threads 1")).ok();
+    elbo(at, &format!("encode {run} --out z.csv --threads 3")).ok();
+    elbo(at, &format!("encode {run} mnist --with-variance --out both.csv")).ok();
+    elbo(at, &format!("decode {run} z.npy --out x.npy")).ok();
+    elbo(at, &format!("decode {run} z.csv --out y.npy")).ok();
+    elbo(at, &format!("reconstruct {run} mnist --out r.npy")).ok();
+    let [z, x, y, r] = ["z.npy", "x.npy", "y.npy", "r.npy"].map(|f| npy(&at.join(f)));
+    assert_eq!((z.dim(), r.dim()), ((1000, 3), (1000, 784)));
+    // Through either format, on any number of threads: the same bits.
+    assert!(x == r && y == r);
+    let text = fs::read_to_string(at.join("both.csv")).unwrap();
+    assert!(text.starts_with("z0,z1,z2,log_variance0,log_variance1,log_variance2\n"), "{}", &text[..80]);
+    assert_eq!(text.lines().count(), 1001);
+    let first: Vec<f32> = text.lines().nth(1).unwrap().split(',').map(|n| n.parse().unwrap()).collect();
+    assert_eq!(first[..3], *z.row(0).as_slice().unwrap());
+
+    elbo(at, &format!("reconstruct {run} mnist --count 5 --out pairs.png")).ok();
+    assert_eq!(png(&at.join("pairs.png")), (side(5), side(2)));
+    elbo(at, &format!("reconstruct {run} mnist --count 5 --out five.csv")).ok();
+    assert_eq!(fs::read_to_string(at.join("five.csv")).unwrap().lines().count(), 6);
+}
+
+#[test]
+fn interpolate_meets_its_ends() {
+    let (folder, run) = (folder(), digits().display());
+    let at = folder.path();
+    elbo(at, &format!("interpolate {run} mnist --from 3 --to 17 --steps 4 --out line.npy")).ok();
+    elbo(at, &format!("reconstruct {run} mnist --out r.npy")).ok();
+    let (line, r) = (npy(&at.join("line.npy")), npy(&at.join("r.npy")));
+    assert_eq!(line.dim(), (4, 784));
+    assert_eq!((line.row(0), line.row(3)), (r.row(3), r.row(17)));
+    elbo(at, &format!("interpolate {run} --from class:0 --to class:9 --steps 7 --out line.png")).ok();
+    assert_eq!(png(&at.join("line.png")), (side(7), side(1)));
+}
+
+#[test]
+fn scores_and_what_follows_from_them() {
+    let (folder, run) = (folder(), digits().display());
+    let at = folder.path();
+    let csv = elbo(at, &format!("score {run} mnist --quiet")).ok().stdout;
+    let mut lines = csv.lines();
+    assert_eq!(lines.next(), Some("row,neg_elbo,reconstruction,kl"));
+    let rows: Vec<Vec<f64>> = lines.map(|l| l.split(',').map(|n| n.parse().unwrap()).collect()).collect();
+    assert_eq!(rows.len(), 1000);
+    for (i, row) in rows.iter().enumerate() {
+        assert!(row[0] == i as f64 && (row[1] - row[2] - row[3]).abs() < 1e-9 * row[1], "{row:?}");
+    }
+    let to_file = elbo(at, &format!("score {run} mnist --out s.csv --json --quantile 0.9")).ok();
+    assert_eq!(fs::read_to_string(at.join("s.csv")).unwrap(), csv);
+    let report = to_file.json();
+    let mean = rows.iter().map(|r| r[1]).sum::<f64>() / 1000.0;
+    let found = numbers(&report, &["neg_elbo", "threshold", "flagged"]);
+    assert!((found[0] - mean).abs() < 1e-9 * mean);
+    let above = rows.iter().filter(|r| r[1] > found[1]).count();
+    assert_eq!((found[2], above), (100.0, 100));
+    assert!(report.get("auc").is_none());
+    let same = elbo(at, &format!("score {run} mnist --contamination 0.1 --json")).ok().json();
+    assert!((same["threshold"].as_f64().unwrap() - found[1]).abs() < 1e-9 * found[1], "{same}");
+
+    // Labels that follow the scores exactly give an AUC of 1.
+    let labels: String = rows.iter().map(|r| if r[1] > found[1] { "odd\n" } else { "usual\n" }).collect();
+    fs::write(at.join("labels.csv"), format!("label\n{labels}")).unwrap();
+    let auc = |args: &str| elbo(at, &format!("score {run} mnist --json {args}")).ok().json()["auc"].as_f64().unwrap();
+    assert_eq!(auc("--labels labels.csv --positive odd"), 1.0);
+    assert_eq!(auc("--labels labels.csv --positive usual"), 0.0);
+    // The data's own labels: the share of pairs of a one and another digit in which the one scores higher.
+    let data = elbo::data::load("mnist").unwrap();
+    let ones = data.test().unwrap().positions_of("1").unwrap();
+    let is_one = |row: &[f64]| ones.contains(&(row[0] as u32));
+    let (a, b): (Vec<_>, Vec<_>) = rows.iter().partition(|row| is_one(row));
+    let wins = a.iter().flat_map(|a| b.iter().map(|b| f64::from(u8::from(a[1] > b[1])))).sum::<f64>();
+    assert!((auc("--positive 1.0") - wins / (a.len() * b.len()) as f64).abs() < 1e-12);
+    let sampled = elbo(at, &format!("score {run} mnist --samples 3 --json")).ok().json();
+    assert!(sampled["neg_elbo"].as_f64() > Some(mean) && sampled["kl"] == report["kl"], "{sampled}");
+}
+
+#[test]
+fn a_table_from_end_to_end() {
+    let folder = folder();
+    let at = folder.path();
+    elbo(at, "train gaussian-2d --epochs 2 --validation 0.2 --out g --quiet").ok();
+    let info = info(&at.join("g"));
+    assert_eq!((&info["preset"], &info["selected"]), (&"tabular".into(), &"best validation".into()));
+    assert_eq!(elbo(at, "evaluate g --split validation --json").ok().json()["rows"], 200);
+    assert_eq!(elbo(at, "evaluate g --split train --json").ok().json()["rows"], 800);
+    elbo(at, "sample g --count 10").ok();
+    let text = fs::read_to_string(at.join("g/samples-0.csv")).unwrap();
+    assert!(text.starts_with("x0,x1\n") && text.lines().count() == 11, "{text}");
+    elbo(at, "reconstruct g --out r.png --count 50").ok();
+    elbo(at, "encode g --out z.png").ok();
+    assert!(png(&at.join("r.png")) > (100, 100) && png(&at.join("z.png")) > (100, 100));
+}
+
+#[test]
+fn bench_and_gradcheck_report() {
+    let at = folder();
+    let args = "bench --preset mlp-400 --hidden 16 --data mnist --batch-size 128 --threads 2 --epochs 2 --json";
+    let report = elbo(at.path(), args).ok().json();
+    let found = numbers(&report, &["samples_per_second", "gflops", "peak_share", "threads", "batch_size", "epochs"]);
+    assert!(found.iter().all(|&x| x > 0.0) && found[2] < 1.0, "{report}");
+    assert_eq!(found[3..], [2.0, 128.0, 2.0]);
+    assert_eq!((&report["preset"], &report["data"]), (&"mlp-400".into(), &"mnist".into()));
+    assert!(["avx512", "avx2", "portable", "foreign"].contains(&report["isa"].as_str().unwrap()));
+
+    let table = elbo(at.path(), "gradcheck --preset mlp-one --hidden 6 --latent 2 --inputs 5").ok();
+    assert!(table.stdout.contains("encoder.0.weight") && table.stdout.contains("agree"), "{}", table.stdout);
+    let report = elbo(at.path(), "gradcheck --preset tabular --hidden 6 --json").ok().json();
+    assert_eq!(report["passed"], true);
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let mut child = command(digits(), "score . mnist --split all").spawn().unwrap();
+    drop(child.stdout.take());
+    let mut stderr = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0), "{stderr}");
+    assert!(!stderr.contains("panicked"), "{stderr}");
+}
+
+#[test]
+fn help_teaches_with_examples() {
+    let verbs = "train evaluate info sample reconstruct encode decode interpolate score bench gradcheck";
+    let at = folder();
+    for verb in verbs.split(' ') {
+        let help = elbo(at.path(), &format!("{verb} --help")).ok().stdout;
+        assert!(help.contains("Examples:") && help.contains(&format!("  elbo {verb}")), "{help}");
+        for flag in ["--seed", "--threads", "--quiet", "--json"] {
+            assert!(help.contains(flag), "{verb} {flag}");
+        }
+    }
+    assert!(elbo(at.path(), "--version").ok().stdout.starts_with("elbo "));
+}
