@@ -1,7 +1,7 @@
 //! Matrix products at the shapes of real VAEs: elbo's kernels against matrixmultiply and ndarray's `dot`, on one thread.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use elbo_kernels::gemm::{Accum, Blocks, Transpose, gemm, gemm_scratch, gradient_tile, rows_product};
+use elbo_kernels::gemm::{Accum, Transpose, gemm, gemm_scratch, gradient_tile, rows_product};
 use elbo_kernels::panels::Panels;
 use elbo_kernels::par::Par;
 use elbo_kernels::{Isa, Mat, MatMut};
@@ -19,17 +19,6 @@ const SHAPES: [(usize, usize, usize); 8] = [
     (128, 200, 200),
     (128, 300, 600),
 ];
-
-struct One<'a>(Mat<'a, f32>, Mat<'a, f32>);
-
-impl Blocks<f32> for One<'_> {
-    fn count(&self) -> usize {
-        1
-    }
-    fn get(&self, _: usize) -> (Mat<'_, f32>, Mat<'_, f32>) {
-        (self.0, self.1)
-    }
-}
 
 fn benches(c: &mut Criterion) {
     let isa = Isa::detect().expect("ELBO_ISA names an instruction set of this processor");
@@ -64,7 +53,7 @@ fn benches(c: &mut Criterion) {
         let dy = vec![0.25f32; m * stride];
         let mut grads = vec![0.0; layout.len()];
         group.bench_function(BenchmarkId::new("elbo gradient", &shape), |bench| {
-            let blocks = One(Mat::new(av, m, k, k), Mat::new(&dy, m, n, stride));
+            let blocks = [(Mat::new(av, m, k, k), Mat::new(&dy, m, n, stride))];
             bench.iter(|| {
                 for j in 0..layout.count() {
                     let p = layout.panel(j);

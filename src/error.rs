@@ -54,15 +54,22 @@ impl Error {
         self.at = Some(place.into());
         self
     }
+    /// Adds what the place is in: a flag's or a setting's file. A place that names it already stays.
+    #[must_use]
+    pub fn within(mut self, outer: impl Into<String>) -> Self {
+        let outer = outer.into();
+        self.at = Some(match self.at {
+            Some(inner) if inner.starts_with(&outer) => inner,
+            Some(inner) => format!("{outer}: {inner}"),
+            None => outer,
+        });
+        self
+    }
     /// Adds how to fix it.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
-    }
-    /// Where it is, if it was said: a file, a flag, a layer.
-    pub fn place(&self) -> Option<&str> {
-        self.at.as_deref()
     }
     /// The kind of failure.
     pub fn kind(&self) -> ErrorKind {

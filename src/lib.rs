@@ -1,4 +1,33 @@
-//! Train and use variational autoencoders on a CPU.
+//! Train and use variational autoencoders on a CPU: fast, exact, reproducible to the byte.
+//!
+//! ```
+//! use elbo::{Dataset, Exec, TrainConfig, Trainer};
+//! use ndarray::Array2;
+//!
+//! let x = Array2::from_shape_fn((500, 8), |(i, j)| ((i * (j + 1)) % 7) as f32 / 7.0);
+//! let config = TrainConfig { epochs: 3, ..TrainConfig::preset("mlp-one", 8)? };
+//! let mut trainer = Trainer::new(config, Dataset::from_array(x.view())?, Exec::new(2)?)?;
+//! trainer.run(&mut ())?;
+//! let mut latents = Array2::<f32>::zeros((500, 20));
+//! trainer.inference().encode_into(x.view(), latents.view_mut());
+//! # assert!(latents.iter().all(|z| z.is_finite()) && latents[[0, 0]] != latents[[1, 0]]);
+//! # Ok::<(), elbo::Error>(())
+//! ```
+//!
+//! Without default features (`default-features = false`) this is all there is, on a handful of crates. The
+//! feature `files` adds formats, run folders and pictures; `cli` the `elbo` program; `mnist` 10,000 digits.
+//!
+//! # A tour
+//!
+//! - [`tensor`]: parameters in one flat [`Slab`](tensor::Slab); noise that is a pure function of the seed.
+//! - [`layer`]: forward and both halves of backward, side by side. [`density`]: likelihoods, the posterior, the
+//!   prior. [`estimator`]: the objective, a function of a few row terms. [`optim`]: what moves the parameters.
+//! - [`model`]: where they meet. A [`Vae`](model::Vae) is a description; [`Params`](tensor::Params) are its numbers.
+//! - [`data`]: rows from every format; splits, order and binarization as functions of the seed.
+//! - [`train`]: the loop, with callbacks by step and by epoch.
+//! - [`gradcheck`]: any derivative, yours too, against finite differences.
+//!
+//! The objective is in nats per example everywhere: −ELBO = reconstruction + KL, where reconstruction is −log p(x|z).
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
@@ -21,4 +50,7 @@ pub mod task;
 pub mod tensor;
 pub mod train;
 
+pub use data::Dataset;
 pub use error::{Error, ErrorKind, Result};
+pub use tensor::Exec;
+pub use train::{TrainConfig, Trainer};

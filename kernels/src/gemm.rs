@@ -116,8 +116,9 @@ unsafe fn tile<S: Simd, P: Pieces<S::E>, const MR: usize, const NV: usize>(
 ) {
     const WIDEST: usize = MAX_VECTORS * LANES;
     let zero = s.splat(S::E::ZERO);
-    let mut edge = [[S::E::ZERO; WIDEST]; MR];
-    let mut edge_bias = [S::E::ZERO; WIDEST];
+    // Set only where they are used, which is seldom.
+    let mut edge = core::mem::MaybeUninit::<[[S::E; WIDEST]; MR]>::uninit();
+    let mut edge_bias = core::mem::MaybeUninit::<[S::E; WIDEST]>::uninit();
     let whole = c.cols >= NV * LANES;
     let (out, bias) = if whole {
         (c, bias)
@@ -125,6 +126,7 @@ unsafe fn tile<S: Simd, P: Pieces<S::E>, const MR: usize, const NV: usize>(
         (Target { ptr: edge.as_mut_ptr().cast(), stride: WIDEST, cols: WIDEST }, {
             // SAFETY: `c.cols` is below a tile's width here, and the caller lends so many columns.
             bias.map(|b| unsafe {
+                let edge_bias = edge_bias.write([S::E::ZERO; WIDEST]);
                 core::ptr::copy_nonoverlapping(b, edge_bias.as_mut_ptr(), c.cols);
                 edge_bias.as_ptr()
             })
@@ -133,6 +135,7 @@ unsafe fn tile<S: Simd, P: Pieces<S::E>, const MR: usize, const NV: usize>(
     // SAFETY: the caller's promise; the buffer has MR rows of the widest tile.
     unsafe {
         if !whole && first == Accum::Add {
+            out.ptr.cast::<[[S::E; WIDEST]; MR]>().write([[S::E::ZERO; WIDEST]; MR]);
             for i in 0..MR {
                 core::ptr::copy_nonoverlapping(c.ptr.add(i * c.stride), out.ptr.add(i * out.stride), c.cols);
             }
@@ -358,17 +361,8 @@ pub fn rows_product<E: Element>(
     }
 }
 
-/// The operands of a weight's gradient: `dW = Σ_s X_sᵀ dY_s` over blocks of rows `s`, in order.
-pub trait Blocks<E>: Sync {
-    /// Blocks of rows.
-    fn count(&self) -> usize;
-    /// `X_s` (rows, in) and `dY_s` (rows, out). The slice below `dY_s` must reach to the next multiple of sixteen
-    /// columns in its last row, with finite values there.
-    fn get(&self, s: usize) -> (Mat<'_, E>, Mat<'_, E>);
-}
-
-struct GradientTile<'a, E, B> {
-    blocks: &'a B,
+struct GradientTile<'a, E> {
+    blocks: &'a [(Mat<'a, E>, Mat<'a, E>)],
     row: usize,
     m: usize,
     col: usize,
@@ -377,33 +371,28 @@ struct GradientTile<'a, E, B> {
     out: *mut E,
 }
 
-struct BlockPieces<'a, B> {
-    blocks: &'a B,
+/// One piece of `k` for each block of rows.
+#[derive(Clone, Copy)]
+struct BlockPieces<'a, E> {
+    blocks: &'a [(Mat<'a, E>, Mat<'a, E>)],
     row: usize,
     col: usize,
 }
 
-impl<B> Clone for BlockPieces<'_, B> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-impl<B> Copy for BlockPieces<'_, B> {}
-
-impl<E: Element, B: Blocks<E>> Pieces<E> for BlockPieces<'_, B> {
+impl<E: Element> Pieces<E> for BlockPieces<'_, E> {
     #[inline(always)]
     fn count(self) -> usize {
-        self.blocks.count()
+        self.blocks.len()
     }
     #[inline(always)]
     fn get(self, s: usize) -> (usize, Left<E>, *const E, usize) {
-        let (x, dy) = self.blocks.get(s);
+        let (x, dy) = &self.blocks[s];
         let a = Left { ptr: x.data().as_ptr().wrapping_add(self.row), row: 1, col: x.stride() };
         (x.rows(), a, dy.data().as_ptr().wrapping_add(self.col), dy.stride())
     }
 }
 
-impl<E: Element, B: Blocks<E>> Op<E> for GradientTile<'_, E, B> {
+impl<E: Element> Op<E> for GradientTile<'_, E> {
     type Out = ();
     #[inline(always)]
     fn run<S: Simd<E = E>>(self, s: S) {
@@ -414,14 +403,15 @@ impl<E: Element, B: Blocks<E>> Op<E> for GradientTile<'_, E, B> {
     }
 }
 
-/// The rows `row .. row + m` of panel `j` of a weight's gradient, to a contiguous `out` of `m × width` elements, as
-/// [`Panels`] stores them. `w` is the weight's layout (in, out). Columns of padding get what the padding of
-/// `dY` makes of them: zero if it is zero.
+/// Some `rows` of panel `j` of a weight's gradient, `dW = Σ_s X_sᵀ dY_s` over blocks of rows `s` in order, to a
+/// contiguous `out` of `rows.len() × width` elements as [`Panels`] stores them. `w` is the weight's layout (in, out), a
+/// block its `X_s` (rows, in) and `dY_s` (rows, out). The slice below `dY_s` must reach to the next multiple of sixteen
+/// columns in its last row; columns of padding get what is found there makes of them: zero if it is zero.
 ///
 /// Panics when shapes do not agree.
-pub fn gradient_tile<E: Element, B: Blocks<E>>(
+pub fn gradient_tile<E: Element>(
     isa: Isa,
-    blocks: &B,
+    blocks: &[(Mat<E>, Mat<E>)],
     w: &Panels,
     j: usize,
     rows: core::ops::Range<usize>,
@@ -430,8 +420,7 @@ pub fn gradient_tile<E: Element, B: Blocks<E>>(
 ) {
     let (p, m) = (w.panel(j), rows.len());
     assert!(rows.end <= w.rows() && out.len() == m * p.width, "rows {rows:?} of {}, out {}", w.rows(), out.len());
-    for s in 0..blocks.count() {
-        let (x, dy) = blocks.get(s);
+    for (x, dy) in blocks {
         let reach = if dy.rows() == 0 { 0 } else { (dy.rows() - 1) * dy.stride() + p.col + p.width };
         assert!(
             x.rows() == dy.rows() && x.cols() == w.rows() && dy.cols() == w.cols() && reach <= dy.data().len(),
@@ -453,8 +442,7 @@ pub fn gradient_tile<E: Element, B: Blocks<E>>(
     if accum == Accum::Replace {
         out.fill(E::ZERO);
     }
-    for s in 0..blocks.count() {
-        let (x, dy) = blocks.get(s);
+    for (x, dy) in blocks {
         let (a, b) = (x.data().as_ptr().wrapping_add(rows.start), dy.data().as_ptr().wrapping_add(p.col));
         let (xs, ys, c) = ([1, x.stride() as isize], [dy.stride() as isize, 1], [p.width as isize, 1]);
         // SAFETY: the shapes and lengths were asserted above.

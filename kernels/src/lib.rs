@@ -4,6 +4,7 @@
 //! instruction set by [`Isa::run`]; memory is the caller's; how to run (alone or on a pool) is an argument.
 #![deny(unsafe_op_in_unsafe_fn)]
 #![warn(missing_docs)]
+#![allow(clippy::needless_range_loop, reason = "tiles read best with the indices of their formulas")]
 
 pub mod activation;
 pub mod gemm;

@@ -279,7 +279,7 @@ pub trait Simd: Copy + Send + Sync + 'static {
         let mut half = LANES / 2;
         while half > 0 {
             for i in 0..half {
-                t[i] = t[i] + t[i + half];
+                t[i] += t[i + half];
             }
             half /= 2;
         }

@@ -1,6 +1,6 @@
 //! Every tile of every instruction set against the naive chain of `mul_add`: the same bits.
 
-use elbo_kernels::gemm::{Accum, Blocks, Transpose, gemm, gemm_scratch, gradient_tile, rows_product};
+use elbo_kernels::gemm::{Accum, Transpose, gemm, gemm_scratch, gradient_tile, rows_product};
 use elbo_kernels::panels::Panels;
 use elbo_kernels::par::Par;
 use elbo_kernels::{Element, Isa, Mat, MatMut};
@@ -100,16 +100,6 @@ fn check_rows<E: Element>() {
     }
 }
 
-struct Pair<'a, E>(Vec<(Mat<'a, E>, Mat<'a, E>)>);
-impl<E: Element> Blocks<E> for Pair<'_, E> {
-    fn count(&self) -> usize {
-        self.0.len()
-    }
-    fn get(&self, s: usize) -> (Mat<'_, E>, Mat<'_, E>) {
-        self.0[s]
-    }
-}
-
 fn check_gradient<E: Element>() {
     for &(n_in, b, n_out) in &SHAPES {
         let (ldx, ldy) = (n_in + 1, n_out.next_multiple_of(16));
@@ -122,10 +112,10 @@ fn check_gradient<E: Element>() {
         let expected = naive((n_in, b, n_out), |i, p| x[p * ldx + i], |p, j| dy[p * ldy + j], |_, _| E::ZERO, None);
         for &isa in Isa::available() {
             for cut in [0, b / 3, b] {
-                let blocks = Pair(vec![
+                let blocks = [
                     (Mat::new(&x, cut, n_in, ldx), Mat::new(&dy, cut, n_out, ldy)),
                     (Mat::new(&x[cut * ldx..], b - cut, n_in, ldx), Mat::new(&dy[cut * ldy..], b - cut, n_out, ldy)),
-                ]);
+                ];
                 let mut packed = vec![E::from_f64(f64::NAN); layout.len()];
                 for j in 0..layout.count() {
                     let p = layout.panel(j);

@@ -60,9 +60,9 @@ impl Check {
         let scale = analytic.abs().max(numeric.abs()).max(floor);
         let error = if analytic == numeric { 0.0 } else { (analytic - numeric).abs() / scale };
         self.compared += 1;
-        // Written so that NaN counts as the worst.
-        if !(error <= self.worst) || self.at.is_empty() {
-            self.worst = if error.is_nan() { f64::INFINITY } else { error };
+        let error = if error.is_nan() { f64::INFINITY } else { error };
+        if error > self.worst || self.at.is_empty() {
+            self.worst = error;
             self.at = format!("{}: analytic {analytic:.9e}, numeric {numeric:.9e}", place());
         }
     }

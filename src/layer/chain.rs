@@ -33,11 +33,19 @@ impl Chain {
     }
 }
 
-/// The cache's buffers: outputs of all layers but the last, then the gradients of those outputs.
-fn split<F>(cache: &mut Cache<F>) -> (&mut [Buffer<F>], &mut [Buffer<F>], &mut [Cache<F>]) {
+/// A chain's memory.
+struct Parts<'a, F> {
+    /// Outputs of all layers but the last.
+    ys: &'a mut [Buffer<F>],
+    /// The gradients of those outputs.
+    dys: &'a mut [Buffer<F>],
+    children: &'a mut [Cache<F>],
+}
+
+fn parts<F>(cache: &mut Cache<F>) -> Parts<'_, F> {
     let middle = cache.buffers.len() / 2;
     let (ys, dys) = cache.buffers.split_at_mut(middle);
-    (ys, dys, &mut cache.children)
+    Parts { ys, dys, children: &mut cache.children }
 }
 
 impl<F: Real> Layer<F> for Chain {
@@ -55,7 +63,7 @@ impl<F: Real> Layer<F> for Chain {
         }
     }
     fn forward(&self, isa: Isa, p: &Params<F>, x: Mat<F>, y: &mut Buffer<F>, cache: &mut Cache<F>) {
-        let (rows, (ys, _, children)) = (x.rows(), split(cache));
+        let (rows, Parts { ys, children, .. }) = (x.rows(), parts(cache));
         for (i, layer) in self.layers.iter().enumerate() {
             let (before, here) = ys.split_at_mut(i);
             let x = if i == 0 { x } else { before[i - 1].rows(rows) };
@@ -73,7 +81,7 @@ impl<F: Real> Layer<F> for Chain {
         mut dx: Option<&mut Buffer<F>>,
         cache: &mut Cache<F>,
     ) {
-        let (rows, (ys, dys, children)) = (x.rows(), split(cache));
+        let (rows, Parts { ys, dys, children }) = (x.rows(), parts(cache));
         for (i, layer) in self.layers.iter().enumerate().rev() {
             let (dx_inner, dy_inner) = dys.split_at_mut(i);
             let (x, dx) = match i {

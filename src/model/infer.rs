@@ -5,6 +5,7 @@ use crate::density::{Posterior, Prior};
 use crate::tensor::{Exec, Params, Real};
 use elbo_kernels::par::for_each_mut;
 use elbo_kernels::reduce::log_sum_exp;
+use ndarray::{ArrayView2, ArrayViewMut1, ArrayViewMut2};
 
 /// Rows of a block, as in training.
 const BLOCK_ROWS: usize = 64;
@@ -100,6 +101,30 @@ impl<'m, F: Real> Inference<'m, F> {
                 out(first + r, mean, log_variance);
             }
         });
+    }
+
+    /// The posterior's mean of each row: `x` is (n, D), `means` (n, L). Panics when the shapes do not fit the model.
+    pub fn encode_into(&mut self, x: ArrayView2<F>, mut means: ArrayViewMut2<F>) {
+        let (inputs, latent) = (self.vae.config().inputs, self.vae.config().latent);
+        assert!(
+            x.ncols() == inputs && means.dim() == (x.nrows(), latent),
+            "encode: x {:?}, means {:?} of a model of {inputs} columns and {latent} latents",
+            x.dim(),
+            means.dim()
+        );
+        self.encode(x.nrows(), &rows_of(x), |r, mean, _| assign(means.row_mut(r), mean));
+    }
+
+    /// The mean of x for each latent: `z` is (n, L), `means` (n, D). Panics when the shapes do not fit the model.
+    pub fn decode_into(&mut self, z: ArrayView2<F>, mut means: ArrayViewMut2<F>) {
+        let (inputs, latent) = (self.vae.config().inputs, self.vae.config().latent);
+        assert!(
+            z.ncols() == latent && means.dim() == (z.nrows(), inputs),
+            "decode: z {:?}, means {:?} of a model of {latent} latents and {inputs} columns",
+            z.dim(),
+            means.dim()
+        );
+        self.decode(z.nrows(), &rows_of(z), |r, _, mean| assign(means.row_mut(r), mean));
     }
 
     /// Decodes `rows` latents, which `fill(r, z)` writes, and gives `out(r, eta, mean)` each row's likelihood parameters
@@ -287,6 +312,15 @@ impl<'m, F: Real> Inference<'m, F> {
             }
         });
     }
+}
+
+/// Writes rows of a view, whatever its layout.
+fn rows_of<F: Real>(x: ArrayView2<'_, F>) -> impl Fn(usize, &mut [F]) + Sync {
+    move |r, out| out.iter_mut().zip(x.row(r)).for_each(|(o, &v)| *o = v)
+}
+
+fn assign<F: Real>(row: ArrayViewMut1<F>, values: &[F]) {
+    row.into_iter().zip(values).for_each(|(o, &v)| *o = v);
 }
 
 /// What one sample of one row says, in nats.

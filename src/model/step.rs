@@ -5,7 +5,7 @@ use super::{Block, Vae};
 use crate::estimator::{Batch, Estimator};
 use crate::layer::Gradient;
 use crate::tensor::{Buffer, Exec, Isa, Mat, Noise, Par, Params, Real, Slab, Slot, Stream};
-use elbo_kernels::gemm::{Accum, Blocks, gradient_tile};
+use elbo_kernels::gemm::{Accum, gradient_tile};
 use elbo_kernels::par::{for_each_mut, for_each_piece};
 use elbo_kernels::reduce::column_sums;
 use rand::Rng;
@@ -15,6 +15,8 @@ use rand_distr::StandardNormal;
 const BLOCK_ROWS: usize = 64;
 /// Rows of a tile of a weight's gradient.
 const TILE_ROWS: usize = 96;
+/// Blocks of rows that are summed into a tile in one go.
+const BLOCKS_AT_ONCE: usize = 16;
 /// Multiplications and additions below which a step is faster on one thread than on several.
 const SEQUENTIAL_FLOPS: f64 = 4e6;
 
@@ -172,25 +174,6 @@ impl<F: Real> Workspace<F> {
     }
 }
 
-/// A parameter's gradient over all blocks, as the kernel wants it.
-struct SlotBlocks<'a, F> {
-    vae: &'a Vae,
-    slot: Slot,
-    blocks: &'a [Block<F>],
-}
-
-impl<F: Real> Blocks<F> for SlotBlocks<'_, F> {
-    fn count(&self) -> usize {
-        self.blocks.len()
-    }
-    fn get(&self, s: usize) -> (Mat<'_, F>, Mat<'_, F>) {
-        match self.vae.gradient(self.slot, &self.blocks[s]) {
-            Gradient::Product(x, dy) => (x, dy),
-            Gradient::Sum(_) => panic!("parameter {} is no product's weight", self.slot.index()),
-        }
-    }
-}
-
 impl Vae {
     /// The objective's terms over a batch of `rows` rows, and its gradient into `grads`, which is replaced.
     ///
@@ -276,23 +259,34 @@ impl Vae {
 
     fn weights_pass<F: Real>(&self, isa: Isa, ws: &Workspace<F>, grads: &mut Slab<F>) {
         for_each_piece(ws.par, &ws.tiles, grads.data_mut(), Tile::len, |tile, out| {
-            let blocks = SlotBlocks { vae: self, slot: tile.slot, blocks: &ws.blocks };
-            let (layout, panel) = (tile.slot.panels(), tile.slot.panels().panel(tile.panel));
-            match self.gradient(tile.slot, &ws.blocks[0]) {
-                Gradient::Product(..) => {
-                    gradient_tile(isa, &blocks, layout, tile.panel, tile.from..tile.to, Accum::Replace, out);
-                }
-                Gradient::Sum(_) => {
-                    for (i, b) in ws.blocks.iter().enumerate() {
-                        let Gradient::Sum(dy) = self.gradient(tile.slot, b) else {
-                            unreachable!("a sum in every block")
-                        };
-                        let from = dy.data().get(panel.col..).unwrap_or_default();
-                        column_sums(isa, dy.rows(), dy.stride(), panel.width, from, out, i > 0);
-                    }
-                }
+            for (i, some) in ws.blocks.chunks(BLOCKS_AT_ONCE).enumerate() {
+                self.gradient_of(isa, tile, some, if i == 0 { Accum::Replace } else { Accum::Add }, out);
             }
         });
+    }
+
+    /// What some blocks add to a tile.
+    fn gradient_of<F: Real>(&self, isa: Isa, tile: &Tile, blocks: &[Block<F>], accum: Accum, out: &mut [F]) {
+        let (layout, panel) = (tile.slot.panels(), tile.slot.panels().panel(tile.panel));
+        let empty = Mat::new(&[], 0, 0, 0);
+        let mut products = [(empty, empty); BLOCKS_AT_ONCE];
+        let mut count = 0;
+        for (i, b) in blocks.iter().enumerate() {
+            match self.gradient(tile.slot, b) {
+                Gradient::Product(x, dy) => {
+                    products[i] = (x, dy);
+                    count += 1;
+                }
+                Gradient::Sum(dy) => {
+                    let from = dy.data().get(panel.col..).unwrap_or_default();
+                    let add = i > 0 || accum == Accum::Add;
+                    column_sums(isa, dy.rows(), dy.stride(), panel.width, from, out, add);
+                }
+            }
+        }
+        if count > 0 {
+            gradient_tile(isa, &products[..count], layout, tile.panel, tile.from..tile.to, accum, out);
+        }
     }
 }
 

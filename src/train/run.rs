@@ -170,10 +170,10 @@ impl RunFolder {
     }
 
     fn restore(path: &Path, settings: Settings, data: Dataset, ex: Exec) -> Result<(RunFolder, Trainer, Vec<String>)> {
-        let at_config = |e: Error| if e.place().is_some() { e } else { e.at(config_name(path)) };
+        let at_config = |e: Error| e.within(path.join(CONFIG_FILE).display().to_string());
         let (config, warnings) = settings.resolve(&data).map_err(at_config)?;
         let file = path.join(CHECKPOINT_FILE);
-        let at_checkpoint = |e: Error| if e.place().is_some() { e } else { e.at(file.display().to_string()) };
+        let at_checkpoint = |e: Error| e.within(file.display().to_string());
         let checkpoint = Checkpoint::read(&file)?;
         let data_digest = checkpoint::data_digest(&data);
         let resolved = Settings { data: settings.data, ..Settings::from_config(&config, &data) };
@@ -323,10 +323,6 @@ impl Observer for Recorder<'_> {
         let flow = self.observer.epoch(trainer, report)?;
         Ok(self.flow(flow))
     }
-}
-
-fn config_name(path: &Path) -> String {
-    path.join(CONFIG_FILE).display().to_string()
 }
 
 fn make_folder(place: &Place, name: &str) -> Result<PathBuf> {

@@ -141,7 +141,7 @@ struct Metadata {
 }
 
 impl Metadata {
-    fn new(vae: &Vae, info: &ModelInfo) -> Value {
+    fn of(vae: &Vae, info: &ModelInfo) -> Value {
         let mut training = info.settings.to_json();
         let mut architecture = Map::from_iter([("inputs".to_owned(), json!(vae.config().inputs))]);
         for key in ARCHITECTURE {
@@ -220,7 +220,7 @@ impl SavedModel {
     pub fn load(path: impl AsRef<Path>) -> Result<SavedModel> {
         let path = model_path(path.as_ref())?;
         let file = TensorFile::read(&path)?;
-        Self::decode(&file).map_err(|e| if e.place().is_some() { e } else { e.at(path.display().to_string()) })
+        Self::decode(&file).map_err(|e| e.within(path.display().to_string()))
     }
 
     fn decode(file: &TensorFile) -> Result<SavedModel> {
@@ -297,7 +297,7 @@ impl Encoded {
         if let Some(bad) = vae.layout().entries().iter().find(finite) {
             return Err(Error::diverged(format!("parameter {} is not finite: this is no model to keep", bad.name)));
         }
-        Ok(Encoded { metadata: Metadata::new(vae, info), tensors: pack(vae.layout(), params.values(), "") })
+        Ok(Encoded { metadata: Metadata::of(vae, info), tensors: pack(vae.layout(), params.values(), "") })
     }
     pub(super) fn write(&self, path: &Path) -> Result<()> {
         tensors::write(path, &self.metadata, &self.tensors)

@@ -1,0 +1,9 @@
+//! The run folder: what is in it, that equal runs write equal bytes however often they are interrupted, and plain words
+//! about whatever does not fit.
+#![cfg(feature = "files")]
+
+mod bad;
+mod folder;
+mod resume;
+mod settings;
+mod support;

@@ -1,0 +1,147 @@
+//! Interrupted runs end in the bytes of uninterrupted ones.
+
+use crate::support::{At, assert_same, bars, contents, go_on, small, start, trainer, whole};
+use elbo::tensor::Exec;
+use elbo::train::{Outcome, Place, RunFolder, SavedModel, Settings};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tempfile::tempdir;
+
+/// What a run's state consists of differs between these.
+const VARIANTS: [&str; 6] = [
+    "",
+    "validation = 9\npatience = 2\nclip = 0.5\nwarmup-epochs = 2.5",
+    "schedule = \"cosine\"\nbinarize = \"dynamic\"\noptimizer = \"adamw\"\nseed = 7",
+    "optimizer = \"sgd\"\nmomentum = 0.9\nlearning-rate = 1e-4\nfree-bits = 0.1\nvalidation = 0.2",
+    "likelihood = \"gaussian-learned\"\ncycle-epochs = 2\nlayer = \"gated\"",
+    "optimizer = \"sgd\"\nlearning-rate = 1e-4\nhidden = []\nheads = \"joint\"\nschedule = \"step:1,0.5\"",
+];
+
+fn stop(out: &Path, settings: &Settings, step: u64) {
+    let (mut run, mut trainer) = start(settings, out);
+    let outcome = run.train(&mut trainer, &mut At { step, crash: false }, &false.into()).unwrap();
+    assert_eq!(outcome, Outcome::Interrupted, "step {step}");
+    assert_eq!(trainer.state().step, step);
+}
+
+#[test]
+fn a_run_resumed_after_any_step_ends_in_the_same_bytes() {
+    for (i, variant) in VARIANTS.into_iter().enumerate() {
+        let settings = small(variant);
+        let scratch = tempdir().unwrap();
+        let reference = scratch.path().join("whole");
+        assert_eq!(whole(&settings, &reference), Outcome::Finished);
+        let last = settings.epochs.unwrap() * trainer(&settings, 1).steps_per_epoch();
+        // Every step where it is cheap to say why: the plain run and the one with most state; else one in four.
+        for step in (1..last).filter(|step| i < 2 || step % 4 == i as u64 % 4) {
+            let out = scratch.path().join(step.to_string());
+            stop(&out, &settings, step);
+            assert_eq!(go_on(&out, &Settings::default(), &mut ()), Outcome::Finished);
+            assert_same(&reference, &out, &format!("{variant:?}, stopped after step {step} of {last}"));
+        }
+    }
+}
+
+#[test]
+fn a_run_interrupted_after_every_epoch_ends_in_the_same_bytes() {
+    let settings = small(VARIANTS[1]);
+    let scratch = tempdir().unwrap();
+    let (reference, out) = (scratch.path().join("whole"), scratch.path().join("parts"));
+    whole(&settings, &reference);
+    let steps = trainer(&settings, 1).steps_per_epoch();
+    stop(&out, &settings, steps);
+    for epoch in 2..4 {
+        let at = &mut At { step: epoch * steps, crash: false };
+        assert_eq!(go_on(&out, &Settings::default(), at), Outcome::Interrupted);
+    }
+    assert_eq!(go_on(&out, &Settings::default(), &mut ()), Outcome::Finished);
+    assert_same(&reference, &out, "epoch by epoch");
+    let before = contents(&out);
+    assert_eq!(go_on(&out, &Settings::default(), &mut ()), Outcome::Finished);
+    assert!(before == contents(&out), "resuming a finished run changes nothing");
+}
+
+#[test]
+fn a_run_that_crashed_resumes_from_its_last_checkpoint() {
+    for variant in &VARIANTS[..2] {
+        let settings = small(variant);
+        let scratch = tempdir().unwrap();
+        let reference = scratch.path().join("whole");
+        whole(&settings, &reference);
+        // In the first epoch, with the first checkpoint; and later, when the record is ahead of the checkpoint.
+        for step in [2, 13] {
+            let out = scratch.path().join(step.to_string());
+            let (mut run, mut trainer) = start(&settings, &out);
+            run.train(&mut trainer, &mut At { step, crash: true }, &false.into()).unwrap_err();
+            assert_eq!(go_on(&out, &Settings::default(), &mut ()), Outcome::Finished);
+            assert_same(&reference, &out, &format!("{variant:?}, crashed at step {step}"));
+        }
+    }
+}
+
+#[test]
+fn the_stop_flag_ends_the_run_after_the_batch_under_way() {
+    let settings = small("");
+    let scratch = tempdir().unwrap();
+    let (reference, out) = (scratch.path().join("whole"), scratch.path().join("flag"));
+    whole(&settings, &reference);
+    let (mut run, mut trainer) = start(&settings, &out);
+    let stop = AtomicBool::new(true);
+    assert_eq!(run.train(&mut trainer, &mut (), &stop).unwrap(), Outcome::Interrupted);
+    assert_eq!(trainer.state().step, 1);
+    assert_eq!(run.resume_command(), format!("elbo train --resume {}", out.display()));
+    assert_eq!(SavedModel::load(&out).unwrap().info.step, 1);
+    // The same values go on in memory, too.
+    stop.store(false, Ordering::Relaxed);
+    assert_eq!(run.train(&mut trainer, &mut (), &stop).unwrap(), Outcome::Finished);
+    assert_same(&reference, &out, "stopped and continued");
+}
+
+#[test]
+fn more_epochs_continue_a_finished_run_as_if_it_had_been_longer() {
+    let scratch = tempdir().unwrap();
+    let (reference, out) = (scratch.path().join("long"), scratch.path().join("short"));
+    whole(&small("epochs = 6\nvalidation = 9"), &reference);
+    whole(&small("epochs = 4\nvalidation = 9"), &out);
+    let more = Settings { epochs: Some(6), ..Settings::default() };
+    assert_eq!(go_on(&out, &more, &mut ()), Outcome::Finished);
+    assert_same(&reference, &out, "grown");
+    let fewer = Settings { epochs: Some(5), ..Settings::default() };
+    let error = RunFolder::resume_with(&out, &fewer, bars(), Exec::sequential().unwrap()).unwrap_err();
+    assert!(error.to_string().contains("5 epochs asked for, and epoch 6 has begun"), "{error}");
+}
+
+#[test]
+fn any_number_of_threads_writes_the_same_bytes() {
+    // Large enough for a step to be shared: a smaller one runs on one thread.
+    let settings = small("hidden = [300, 200]\nbatch-size = 70\nvalidation = 0\nclip = 5\nepochs = 3");
+    let scratch = tempdir().unwrap();
+    let run = |threads: usize| {
+        let out = scratch.path().join(threads.to_string());
+        let mut trainer = trainer(&settings, threads);
+        let mut run = RunFolder::create(&Place::New(out.clone()), &trainer, "bars").unwrap();
+        run.train(&mut trainer, &mut (), &false.into()).unwrap();
+        out
+    };
+    let one = run(1);
+    for threads in [2, 3, 7] {
+        assert_same(&one, &run(threads), &format!("{threads} threads"));
+    }
+}
+
+#[test]
+fn patience_ends_a_run_and_keeps_the_best() {
+    let scratch = tempdir().unwrap();
+    let out = scratch.path().join("patient");
+    // Steps this long find a worse objective after some epochs.
+    let settings = small("epochs = 200\nvalidation = 9\npatience = 3\nlearning-rate = 0.1");
+    assert_eq!(whole(&settings, &out), Outcome::OutOfPatience);
+    let lines = elbo::train::MetricsLine::read(out.join("metrics.jsonl")).unwrap();
+    let objective = |l: &elbo::train::MetricsLine| l.validation.unwrap().neg_elbo.unwrap();
+    let best = lines.iter().min_by(|a, b| objective(a).total_cmp(&objective(b))).unwrap();
+    let model = SavedModel::load(&out).unwrap();
+    assert_eq!(model.info.epoch, best.epoch);
+    assert_eq!(model.info.selected.to_string(), "best validation");
+    assert_eq!(lines.last().unwrap().epoch, best.epoch + 3);
+    assert_eq!(go_on(&out, &Settings::default(), &mut ()), Outcome::OutOfPatience);
+}

@@ -1,0 +1,204 @@
+//! Settings: their words, which win, and the way to a configuration and back.
+
+use crate::support::{bars, small, trainer};
+use elbo::Result;
+use elbo::data::{Binarize, Dataset};
+use elbo::density::LikelihoodKind;
+use elbo::estimator::{BetaSchedule, FreeBits};
+use elbo::layer::Activation;
+use elbo::model::{Heads, Hidden, PRESETS};
+use elbo::tensor::Exec;
+use elbo::train::{Settings, TrainConfig, Trainer};
+
+fn resolve(toml: &str) -> Result<(TrainConfig, Vec<String>)> {
+    let settings = Settings::from_toml(toml)?;
+    settings.resolve(&settings.split(bars())?)
+}
+
+#[track_caller]
+fn fails(toml: &str, words: &[&str]) {
+    let error = resolve(toml).unwrap_err().to_string();
+    for word in words {
+        assert!(error.contains(word), "{toml:?}: {word:?} is not in: {error}");
+    }
+}
+
+/// For each key, lines that change it; `gated` and `sgd` stand where a key needs them.
+fn change(key: &str) -> &'static str {
+    match key {
+        "data" => "data = \"gaussian-2d\"",
+        "validation" => "validation = 0.1",
+        "preset" => "preset = \"iwae-200\"",
+        "hidden" => "hidden = [5, 4]",
+        "latent" => "latent = 7",
+        "layer" => "layer = \"gated\"",
+        "activation" => "activation = \"leaky-relu:0.3\"",
+        "heads" => "heads = \"joint\"",
+        "likelihood" => "likelihood = \"gaussian:0.25\"",
+        "init" => "init = \"he\"",
+        "binarize" => "binarize = \"fixed\"",
+        "epochs" => "epochs = 3",
+        "batch-size" => "batch-size = 9",
+        "optimizer" => "optimizer = \"adamw\"",
+        "learning-rate" => "learning-rate = 0.3",
+        "betas" => "betas = [0.8, 0.99]",
+        "epsilon" => "epsilon = 1e-5",
+        "momentum" => "optimizer = \"sgd\"\nmomentum = 0.5",
+        "nesterov" => "optimizer = \"sgd\"\nmomentum = 0.5\nnesterov = true",
+        "weight-decay" => "weight-decay = 0.1",
+        "schedule" => "schedule = \"warmup-cosine:7\"",
+        "clip" => "clip = 2.5",
+        "beta" => "beta = 4",
+        "warmup-epochs" => "warmup-epochs = 1.3",
+        "cycle-epochs" => "cycle-epochs = 10",
+        "cycle-ratio" => "cycle-epochs = 10\ncycle-ratio = 0.7",
+        "free-bits" => "free-bits = \"0.5,2\"",
+        "patience" => "validation = 0.1\npatience = 3",
+        "seed" => "seed = 18446744073709551615",
+        other => panic!("no test of the setting {other}"),
+    }
+}
+
+#[test]
+fn every_setting_changes_the_run() {
+    let base = resolve("").unwrap().0;
+    for key in Settings::keys() {
+        let toml = match key.as_str() {
+            "seed" => "seed = \"18446744073709551615\"",
+            key => change(key),
+        };
+        // What the line itself changes, beside what it needs.
+        let (needs, _) = toml.rsplit_once('\n').unwrap_or_default();
+        let without = if needs.is_empty() { base.clone() } else { resolve(needs).unwrap().0 };
+        let settings = Settings::from_toml(toml).unwrap();
+        assert!(settings.to_toml().contains(&key), "{key}: {}", settings.to_toml());
+        match key.as_str() {
+            "data" => assert_eq!(settings.load_data().unwrap().name(), "gaussian-2d"),
+            "validation" => assert_eq!(settings.split(bars()).unwrap().validation().unwrap().len(), 7),
+            _ => assert_ne!(resolve(toml).unwrap().0, without, "{key}"),
+        }
+    }
+}
+
+#[test]
+fn a_resolved_configuration_is_spelled_out_and_read_back_exactly() {
+    let presets = PRESETS.map(|p| format!("preset = \"{}\"", p.name));
+    let keys = Settings::keys().into_iter().filter(|key| !["data", "seed"].contains(&key.as_str()));
+    let changes = keys.map(|key| change(&key).to_owned());
+    let awkward = [
+        "seed = \"18446744073709551615\"",
+        "learning-rate = 1.2345678901234567e-5\nbeta = 0.1\nwarmup-epochs = 0.1",
+        "warmup-epochs = 1e9\nschedule = \"warmup:100000000\"",
+        "epochs = 7\ncycle-epochs = 3\nvalidation = 1",
+        "warmup-epochs = 0",
+    ];
+    for toml in presets.into_iter().chain(changes).chain(awkward.map(str::to_owned)) {
+        let settings = Settings::from_toml(&toml).unwrap();
+        let data = settings.split(bars()).unwrap();
+        let (config, _) = settings.resolve(&data).unwrap();
+        let full = Settings::from_config(&config, &data);
+        let read = Settings::from_toml(&full.to_toml()).unwrap();
+        assert_eq!(read, full, "{toml}");
+        let again = read.split(bars()).unwrap();
+        let (resolved, warnings) = read.resolve(&again).unwrap();
+        assert_eq!(resolved, config, "{toml}");
+        assert!(warnings.iter().all(|w| w.contains("grey")), "{toml}: nothing is left to be fitted: {warnings:?}");
+        let ids = |data: &Dataset| (0..data.train().len()).map(|p| data.train().id(p)).collect::<Vec<_>>();
+        assert_eq!(ids(&data), ids(&again), "{toml}");
+        Trainer::new(config, data, Exec::sequential().unwrap()).unwrap();
+    }
+}
+
+#[test]
+fn flags_win_over_the_file_and_the_file_over_the_preset() {
+    let file = Settings::from_toml("preset = \"gated-300\"\nlatent = 5\nepochs = 9\nseed = 3").unwrap();
+    let flags = Settings { epochs: Some(2), learning_rate: Some(0.5), ..Settings::default() };
+    let (config, _) = file.merge(flags).resolve(&bars()).unwrap();
+    assert_eq!((config.vae.preset, config.vae.layer), ("gated-300", Hidden::Gated));
+    assert_eq!((config.vae.latent, config.seed), (5, 3), "the file's");
+    assert_eq!((config.epochs, config.optimizer.learning_rate), (2, 0.5), "the flags'");
+    assert_eq!((config.vae.hidden.as_slice(), config.batch_size), (&[300, 300][..], 100), "the preset's");
+}
+
+#[test]
+fn values_arrive_where_they_belong() {
+    let toml = "activation = \"gelu\"\nheads = \"joint\"\nlikelihood = \"categorical:2\"\nbinarize = \"threshold\"\n\
+        free-bits = 0.5\nbeta = 2\nwarmup-epochs = 3\nepochs = 20\nbatch-size = 10";
+    let (config, _) = resolve(toml).unwrap();
+    assert_eq!(config.vae.layer, Hidden::Dense(Activation::Gelu));
+    assert_eq!((config.vae.heads, config.vae.likelihood), (Heads::Joint, LikelihoodKind::Categorical(2)));
+    assert_eq!((config.binarize, config.free_bits), (Binarize::Threshold, Some(FreeBits { lambda: 0.5, group: 1 })));
+    assert_eq!(config.beta, BetaSchedule::Linear { beta: 2.0, warmup: 21 }, "three epochs of seven steps");
+}
+
+#[test]
+fn a_run_has_a_sensible_length_and_preset_by_default() {
+    let of = |data: &str| {
+        let settings = Settings { data: Some(data.to_owned()), ..Settings::default() };
+        let (config, _) = settings.resolve(&settings.load_data().unwrap()).unwrap();
+        (config.vae.preset, config.epochs)
+    };
+    assert_eq!(of("gaussian-2d"), ("tabular", 70));
+    #[cfg(feature = "mnist")]
+    assert_eq!(of("mnist"), ("mlp-400", 30));
+}
+
+#[test]
+fn what_had_to_change_is_said() {
+    let warnings = |toml: &str| resolve(toml).unwrap().1;
+    assert!(warnings("")[0].contains("grey"));
+    assert!(warnings("binarize = \"dynamic\"").is_empty());
+    assert!(warnings("likelihood = \"gaussian\"").is_empty());
+    let (config, clamped) =
+        resolve("epochs = 2\nbatch-size = 10\nwarmup-epochs = 5\nlikelihood = \"gaussian\"").unwrap();
+    assert_eq!(config.beta, BetaSchedule::Linear { beta: 1.0, warmup: 14 });
+    assert!(clamped[0].contains("35") && clamped[0].contains("14"), "{clamped:?}");
+    // A library's configuration has nobody to warn.
+    let mut unfitted = config;
+    unfitted.beta = BetaSchedule::Linear { beta: 1.0, warmup: 15 };
+    let error = Trainer::new(unfitted, bars(), Exec::sequential().unwrap()).unwrap_err().to_string();
+    assert!(error.contains("does not fit the run"), "{error}");
+}
+
+#[test]
+fn slips_are_explained() {
+    fails("epoch = 3", &["unknown setting `epoch`", "did you mean `epochs`?"]);
+    fails("batch_size = 3", &["did you mean `batch-size`?"]);
+    fails("preset = \"mlp-40\"", &["did you mean `mlp-400`?"]);
+    fails("optimizer = \"adm\"", &["optimizer: ", "did you mean `adam`?"]);
+    fails("layer = \"gate\"", &["layer", "did you mean `gated`?"]);
+    fails("heads = \"join\"", &["heads", "did you mean `joint`?"]);
+    fails("init = \"xavier\"", &["init", "glorot"]);
+    fails("activation = \"rleu\"", &["activation: ", "did you mean `relu`?"]);
+    fails("binarize = \"fix\"", &["binarize: "]);
+    fails("schedule = \"cos\"", &["schedule: "]);
+    fails("free-bits = -1", &["free-bits: "]);
+    fails("validation = 1.5", &["validation: "]);
+    fails("layer = \"gated\"\nactivation = \"relu\"", &["gated layers have no activation"]);
+    fails("momentum = 0.9", &["the optimizer adam has no momentum"]);
+    fails("optimizer = \"sgd\"\nepsilon = 1e-8", &["the optimizer sgd has no epsilon"]);
+    fails("warmup-epochs = 1\ncycle-epochs = 1", &["both warmup-epochs and cycle-epochs"]);
+    fails("cycle-ratio = 0.5", &["cycle-epochs is not"]);
+    fails("warmup-epochs = -1", &["warmup-epochs"]);
+    fails("epochs = 9223372036854775807", &["too many steps"]);
+    fails("seed = -1", &["a seed is a whole number"]);
+    fails("hidden = 400", &["line 1", "sequence"]);
+    fails("latent = 2.5", &["line 1"]);
+}
+
+#[test]
+fn numbers_out_of_range_are_refused_before_training() {
+    for toml in
+        ["epochs = 0", "batch-size = 0", "clip = 0", "latent = 0", "hidden = [0]", "validation = 9\npatience = 0"]
+    {
+        let settings = small(toml);
+        let data = settings.split(bars()).unwrap();
+        let tried = settings.resolve(&data).and_then(|(c, _)| Trainer::new(c, data, Exec::sequential().unwrap()));
+        assert!(tried.is_err(), "{toml}");
+    }
+    let settings = small("patience = 1");
+    let (config, _) = settings.resolve(&bars()).unwrap();
+    let error = Trainer::new(config, bars(), Exec::sequential().unwrap()).unwrap_err().to_string();
+    assert!(error.contains("--validation"), "{error}");
+    trainer(&small("validation = 9\npatience = 1"), 1);
+}
