@@ -71,6 +71,13 @@ impl Error {
         self.hint = Some(hint.into());
         self
     }
+    /// Adds more to a hint.
+    #[must_use]
+    pub fn and_hint(self, more: impl Into<String>) -> Self {
+        let more = more.into();
+        let hint = self.hint.as_ref().map_or(more.clone(), |hint| format!("{hint}; {more}"));
+        self.hint(hint)
+    }
     /// The kind of failure.
     pub fn kind(&self) -> ErrorKind {
         self.kind

@@ -23,7 +23,7 @@ pub(super) fn diverged(step: u64, stats: &Stats, vae: &Vae, params: &Params<f32>
     let what = format!("step {step}: {term} is not finite");
     if let Some(name) = bad_parameter(vae, params) {
         return Error::diverged(format!("{what}; parameter {name} is not finite: an update overflowed"))
-            .hint("lower --learning-rate, or limit gradients with --clip 100; the last good checkpoint is kept");
+            .hint("lower --learning-rate, or limit gradients with --clip 100");
     }
     let latent = vae.config().latent;
     for b in ws.blocks() {
@@ -33,7 +33,7 @@ pub(super) fn diverged(step: u64, stats: &Stats, vae: &Vae, params: &Params<f32>
                 "{what}; the encoder's {head} of latent {} is not finite: its activations overflowed",
                 col % latent
             ))
-            .hint("scale the data, or lower --learning-rate; the last good checkpoint is kept");
+            .hint("scale the data, or lower --learning-rate");
         }
         if let Some((_, col)) = first_bad(b.z.rows(b.many())) {
             let largest = b.eta.rows(b.rows).columns(latent, latent);
@@ -41,9 +41,9 @@ pub(super) fn diverged(step: u64, stats: &Stats, vae: &Vae, params: &Params<f32>
             return Error::diverged(format!(
                 "{what}; latent {col} overflowed when it was sampled: the largest log-variance is {most}"
             ))
-            .hint("lower --learning-rate, or limit gradients with --clip 100; the last good checkpoint is kept");
+            .hint("lower --learning-rate, or limit gradients with --clip 100");
         }
     }
     Error::diverged(format!("{what}; parameters and latents are finite, so the decoder's output overflowed"))
-        .hint("scale the data, lower --learning-rate, or choose a likelihood with a wider range; the last good checkpoint is kept")
+        .hint("scale the data, lower --learning-rate, or choose a likelihood with a wider range")
 }

@@ -226,15 +226,8 @@ impl RunFolder {
     /// As [`Trainer::run`]; files that cannot be written. The last good checkpoint stays.
     pub fn train(&mut self, trainer: &mut Trainer, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Outcome> {
         let ran = trainer.run(&mut Recorder { run: self, observer, stop });
-        if let Err(error) = ran {
-            // The best model so far is good whatever came after it.
-            if error.kind() == ErrorKind::Diverged {
-                self.write_best()?;
-            }
-            return Err(error);
-        }
+        ran.and_then(|()| self.save(trainer)).or_else(|error| self.keep_best(error))?;
         let finished = trainer.state().epoch >= trainer.config().epochs;
-        self.save(trainer)?;
         if !finished && !trainer.out_of_patience() {
             return Ok(Outcome::Interrupted);
         }
@@ -253,6 +246,15 @@ impl RunFolder {
             self.settings.to_toml()
         );
         atomic::write(self.file(CONFIG_FILE), |w| w.write_all(text.as_bytes()))
+    }
+
+    /// After a failure: the best model so far is good whatever came after it.
+    fn keep_best(&mut self, error: Error) -> Result<()> {
+        if error.kind() != ErrorKind::Diverged {
+            return Err(error);
+        }
+        self.write_best()?;
+        Err(error.and_hint(format!("the last good checkpoint is kept in {}", self.path.display())))
     }
 
     /// Notes an epoch: its line, and the model if it is the best so far.
@@ -275,7 +277,7 @@ impl RunFolder {
         self.write_best()?;
         if let Some(name) = trainer.bad_parameter() {
             let what = format!("step {}: parameter {name} is not finite", trainer.state().step);
-            return Err(Error::diverged(what).hint("lower --learning-rate; the last good checkpoint is kept"));
+            return Err(Error::diverged(what).hint("lower --learning-rate"));
         }
         self.write_checkpoint(trainer)
     }

@@ -311,7 +311,7 @@ impl Trainer {
     fn end_epoch(&mut self, observer: &mut dyn Observer) -> Result<Flow> {
         if let Some(name) = self.bad_parameter() {
             return Err(Error::diverged(format!("step {}: parameter {name} is not finite", self.state.step))
-                .hint("lower --learning-rate, or limit gradients with --clip 100; the last good checkpoint is kept"));
+                .hint("lower --learning-rate, or limit gradients with --clip 100"));
         }
         let epoch = self.state.epoch + 1;
         let validation = self.data.validation().map(|v| self.evaluate(v));
