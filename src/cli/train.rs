@@ -121,7 +121,7 @@ fn pair(text: &str) -> std::result::Result<[f64; 2], String> {
 impl Train {
     pub(super) fn run(&self, signals: &Signals) -> Result<End> {
         let console = self.common.console();
-        let (mut run, mut trainer, notes) = self.open()?;
+        let (mut run, mut trainer, notes) = self.open(signals)?;
         introduce(&console, &run, &trainer, &notes);
         let mut progress = Progress::new(console, &trainer);
         let outcome = run.train(&mut trainer, &mut progress, signals.catch());
@@ -146,7 +146,7 @@ impl Train {
     }
 
     /// The run at its start, or where it was left.
-    fn open(&self) -> Result<(RunFolder, Trainer, Vec<String>)> {
+    fn open(&self, signals: &Signals) -> Result<(RunFolder, Trainer, Vec<String>)> {
         let (flags, ex) = (self.settings(), self.common.exec()?);
         if let Some(path) = &self.resume {
             return RunFolder::resume(path, &flags, ex);
@@ -158,6 +158,8 @@ impl Train {
         let data = settings.load_data()?;
         let (config, notes) = settings.resolve(&data)?;
         let trainer = Trainer::new(config, data, ex)?;
+        // From here on there is a folder, which an early signal must not leave without a checkpoint.
+        signals.catch();
         let run = RunFolder::create(&place, &trainer, settings.data.as_deref().unwrap_or_default())?;
         Ok((run, trainer, notes))
     }
