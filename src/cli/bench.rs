@@ -17,9 +17,9 @@ Examples:
   elbo bench
   elbo bench --preset mlp-400 --data fashion-mnist --batch-size 128 --threads 2 --json
 
-The figure is that of the median epoch: shuffle, gathering of rows, noise, forward, backward, optimizer and metrics. The
-remainder that fills no batch is left out; evaluation between epochs is not counted. The peak is measured first, on the
-same threads: fused multiply-adds on registers, in f32.")]
+The figure is that of the median epoch: shuffle, gathering of rows, noise, forward, backward,
+optimizer and metrics. The remainder that fills no batch is left out; evaluation between epochs is
+not counted. The peak is measured first, on the same threads: fused multiply-adds on registers, f32.")]
 pub struct Bench {
     #[command(flatten)]
     network: Network,

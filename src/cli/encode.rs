@@ -14,7 +14,7 @@ Examples:
   elbo encode runs/f fashion-mnist --out z.npy
   elbo encode runs/f table.csv --split all --out z.csv --with-variance
 
-Rows keep their order. The columns are z0, z1, … and, with --with-variance, then log_variance0, log_variance1, …")]
+Rows keep their order. The columns are z0, z1, … and, with --with-variance, log_variance0, …")]
 pub struct Encode {
     /// A run's folder, or a model's file
     run: PathBuf,

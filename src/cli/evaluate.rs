@@ -15,7 +15,8 @@ Examples:
   elbo evaluate runs/f --samples 100          and −log p(x) by importance sampling, 100 draws a row
   elbo evaluate runs/f --split train --json   one JSON object on the standard output
 
-Without --seed the draws of z are those that training evaluated with, so the figures are those of its last line.")]
+Without --seed the draws of z are those that training evaluated with, so the figures are those of
+the model's epoch in metrics.jsonl.")]
 pub struct Evaluate {
     /// A run's folder, or a model's file
     run: PathBuf,

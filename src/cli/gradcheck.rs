@@ -18,9 +18,11 @@ Examples:
   elbo gradcheck --preset mlp-400
   elbo gradcheck --preset iwae-200 --likelihood gaussian --inputs 20 --json
 
-In f64, with fourth-order central differences of the batch-mean loss on random data: every coordinate of a small
-network, random directions of a large one. The error is |a - n| / max(|a|, |n|, 0.001 |g|max); kinks are derivatives left
-out because a ReLU turned too near. The last column compares the gradient in f32, which trains, with the one in f64.
+In f64, with fourth-order central differences of the batch-mean loss on random data: every
+coordinate of a small network, random directions of a large one. The error is
+|a - n| / max(|a|, |n|, 0.001 |g|max); kinks are derivatives left out because a ReLU turned too
+near. The last column compares the gradient in f32, which trains, with the one in f64.
+
 The exit status is 1 if a derivative is wrong."
 )]
 pub struct Gradcheck {

@@ -15,8 +15,8 @@ Examples:
   elbo interpolate runs/f fashion-mnist --from 3 --to 17 --steps 10
   elbo interpolate runs/f fashion-mnist --from class:0 --to class:9 --out line.png
 
---from and --to are row numbers of the split, from 0, or class:LABEL for the mean latent of the split's rows with that
-label. Without --out the picture is runs/f/interpolation.png.")]
+--from and --to are row numbers of the split, from 0, or class:LABEL for the mean latent of the
+split's rows with that label. Without --out the picture is runs/f/interpolation.png.")]
 pub struct Interpolate {
     /// A run's folder, or a model's file
     run: PathBuf,

@@ -4,31 +4,30 @@ use crate::train::Settings;
 
 /// Which network.
 #[derive(clap::Args, Clone, Debug)]
-#[command(next_help_heading = "Network")]
 pub struct Network {
     /// The published network to start from
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, help_heading = "Network", value_name = "NAME")]
     preset: Option<String>,
     /// Widths of the encoder's hidden layers, such as 512,256; the decoder mirrors them
-    #[arg(long, value_name = "N,N,…", value_delimiter = ',')]
+    #[arg(long, help_heading = "Network", value_name = "N,N,…", value_delimiter = ',')]
     hidden: Option<Vec<usize>>,
     /// Number of latents
-    #[arg(long, value_name = "N")]
+    #[arg(long, help_heading = "Network", value_name = "N")]
     latent: Option<usize>,
     /// Hidden layers: dense or gated
-    #[arg(long, value_name = "KIND")]
+    #[arg(long, help_heading = "Network", value_name = "KIND")]
     layer: Option<String>,
     /// Activation of dense layers: relu, tanh, sigmoid, softplus, gelu, leaky-relu or elu
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, help_heading = "Network", value_name = "NAME")]
     activation: Option<String>,
     /// Heads for mean and log-variance: joint or separate
-    #[arg(long, value_name = "STYLE")]
+    #[arg(long, help_heading = "Network", value_name = "STYLE")]
     heads: Option<String>,
     /// p(x|z): bernoulli, gaussian, gaussian:0.1, categorical:K, …
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, help_heading = "Network", value_name = "NAME")]
     likelihood: Option<String>,
     /// Initial parameters: torch, glorot or he
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, help_heading = "Network", value_name = "NAME")]
     init: Option<String>,
 }
 

@@ -3,7 +3,8 @@
 use super::console::{Console, complain};
 use crate::error::Result;
 use crate::train::{EpochReport, Flow, Metrics, MetricsLine, Observer, StepReport, Trainer};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
+use std::fmt;
 use std::time::{Duration, Instant};
 
 /// Least time between two changes of the bar.
@@ -24,9 +25,13 @@ impl Progress {
         let (epochs, rows) = (trainer.config().epochs, trainer.data().train().len() as u64);
         let state = trainer.state();
         let bar = console.draws().then(|| {
-            let style = ProgressStyle::with_template("epoch {prefix} {wide_bar} {per_sec}, {eta} left, {msg}");
+            let style = ProgressStyle::with_template("epoch {prefix} {wide_bar} {rate} examples/s, {eta} left, {msg}");
             let bar = ProgressBar::new(epochs * rows);
-            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+            let rate = |state: &ProgressState, w: &mut dyn fmt::Write| {
+                // Where it cannot be written there is nobody to tell.
+                let _ = write!(w, "{:.0}", state.per_sec());
+            };
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).with_key("rate", rate));
             bar.set_position(state.epoch * rows + state.sums.rows);
             // A resumed run's rate is that of the rows still to come.
             bar.reset_eta();

@@ -14,9 +14,9 @@ use std::path::PathBuf;
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
-  elbo reconstruct runs/f fashion-mnist             a picture of 16 pairs: runs/f/reconstructions-<split>.png
+  elbo reconstruct runs/f fashion-mnist              16 pairs: runs/f/reconstructions-<split>.png
   elbo reconstruct runs/f fashion-mnist --count 64 --out pairs.png
-  elbo reconstruct runs/f fashion-mnist --out x.npy the reconstructions of every row, as numbers")]
+  elbo reconstruct runs/f fashion-mnist --out x.npy  the reconstructions of every row, as numbers")]
 pub struct Reconstruct {
     /// A run's folder, or a model's file
     run: PathBuf,

@@ -14,8 +14,8 @@ Examples:
   elbo sample runs/f --count 1000 --out x.npy       numbers, as numpy reads them
   elbo sample runs/f --seed 7 --out more.png        other samples
 
-What is written is the mean of x for each latent. More samples of a seed begin with the same ones. Rows of a table go
-to samples-<seed>.csv by default; as .png they are drawn as points or a heat map.")]
+What is written is the mean of x for each latent. More samples of a seed begin with the same ones.
+Rows of a table go to samples-<seed>.csv by default; as .png they are drawn as points or a heat map.")]
 pub struct Sample {
     /// A run's folder, or a model's file
     run: PathBuf,

@@ -17,13 +17,16 @@ use std::path::PathBuf;
 #[command(after_help = "\
 Examples:
   elbo score runs/f fashion-mnist --out scores.csv
-  elbo score runs/f table.csv --labels labels.csv --positive fraud --json     the AUC of the label's rows
-  elbo score runs/f table.csv --contamination 0.05 --out scores.csv           a threshold, and how many lie above
+  elbo score runs/f table.csv --labels labels.csv --positive fraud --json    and the AUC
+  elbo score runs/f table.csv --contamination 0.05 --out scores.csv          and a threshold
 
-The CSV's header is row,neg_elbo,reconstruction,kl; it goes to --out, or to the standard output unless --json is given.
-Scores are taken at the posterior's mean; --samples S takes the mean of S draws instead.
---quantile Q puts the threshold at the Q quantile of these scores, --contamination F at the 1 - F quantile (linear
-interpolation, as numpy's default); flagged are the rows above it.
+The CSV's header is row,neg_elbo,reconstruction,kl; it goes to --out, or to the standard output
+unless --json is given. Scores are taken at the posterior's mean; --samples S takes the mean of S
+draws instead.
+
+--quantile Q puts the threshold at the Q quantile of these scores, --contamination F at the 1 - F
+quantile (linear interpolation, as numpy's default); flagged are the rows above it.
+
 --labels has one label a row, in the split's order; without it, the data's own labels are used.")]
 pub struct Score {
     /// A run's folder, or a model's file

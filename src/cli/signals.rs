@@ -34,9 +34,13 @@ impl Signals {
         register().map_err(|e: std::io::Error| Error::input(format!("cannot handle signals: {e}")))?;
         Ok(signals)
     }
-    /// From now on, the first signal only sets this flag, and the next one ends the program.
+    /// From the first call on, the first signal only sets this flag, and the next one ends the program.
     pub fn catch(&self) -> &AtomicBool {
         self.deadly.store(false, Ordering::SeqCst);
+        // A signal that came just before is not forgotten.
+        if self.caught().is_some() {
+            self.deadly.store(true, Ordering::SeqCst);
+        }
         &self.deadly
     }
     /// The signal that was noted.

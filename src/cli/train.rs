@@ -18,17 +18,20 @@ use std::path::PathBuf;
     allow_negative_numbers = true,
     after_help = "\
 Examples:
-  elbo train mnist                                        the digits inside the program, a new folder in runs/
+  elbo train mnist                                      the digits inside the program
   elbo train fashion-mnist --preset mlp-400 --epochs 10 --out runs/f
   elbo train images-idx3-ubyte.gz --hidden 512,256 --latent 20 --likelihood bernoulli
   elbo train table.csv --likelihood gaussian --validation 0.1 --patience 10
-  elbo train --config runs/f/config.toml --seed 1         the same run with another seed; flags win over the file
-  elbo train --resume runs/f                              goes on where an interrupted run stopped
+  elbo train --config runs/f/config.toml --seed 1       the same run with another seed
+  elbo train --resume runs/f                            goes on where a run was interrupted
 
-Presets: mlp-400 (for pictures, if none is named), mlp-512-256, mlp-512-256-separate, mlp-one, mlp-one-squared, tabular
-(for other data, if none is named), iwae-200, gated-300.
-A run folder has config.toml, metrics.jsonl, model.safetensors (the best epoch if --validation is given, else the last),
-checkpoint, loss.svg, samples.png and reconstructions.png. Equal seeds give equal models, whatever the threads.
+Presets: mlp-400 (for pictures, if none is named), mlp-512-256, mlp-512-256-separate, mlp-one,
+mlp-one-squared, tabular (for other data, if none is named), iwae-200, gated-300.
+
+A run folder has config.toml, metrics.jsonl, model.safetensors (the best epoch if --validation
+is given, else the last), checkpoint, loss.svg, samples.png and reconstructions.png. Equal seeds
+give equal models, whatever the threads.
+
 Ctrl-C finishes the batch, writes a checkpoint and says how to go on; a second one stops at once."
 )]
 pub struct Train {
@@ -38,61 +41,61 @@ pub struct Train {
     #[command(flatten)]
     network: Network,
     /// Times that every training row is used; without it, 10 or more, in tens as many as make 2,000 steps
-    #[arg(long, value_name = "N")]
+    #[arg(long, help_heading = "Training", value_name = "N")]
     epochs: Option<u64>,
     /// Rows of a step
-    #[arg(long, value_name = "N")]
+    #[arg(long, help_heading = "Training", value_name = "N")]
     batch_size: Option<usize>,
     /// Step size of the optimizer
-    #[arg(long, value_name = "X")]
+    #[arg(long, help_heading = "Training", value_name = "X")]
     learning_rate: Option<f64>,
     /// adam, adamw or sgd
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, help_heading = "Training", value_name = "NAME")]
     optimizer: Option<String>,
     /// Adam's two decays, such as 0.9,0.999
-    #[arg(long, value_name = "A,B", value_parser = pair)]
+    #[arg(long, help_heading = "Training", value_name = "A,B", value_parser = pair)]
     betas: Option<[f64; 2]>,
     /// Adam's epsilon
-    #[arg(long, value_name = "X")]
+    #[arg(long, help_heading = "Training", value_name = "X")]
     epsilon: Option<f64>,
     /// SGD's decay of the velocity
-    #[arg(long, value_name = "X")]
+    #[arg(long, help_heading = "Training", value_name = "X")]
     momentum: Option<f64>,
     /// Whether SGD looks ahead along its velocity
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, help_heading = "Training", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     nesterov: Option<bool>,
     /// Weight decay: decoupled in adamw, else added to the gradient
-    #[arg(long, value_name = "X")]
+    #[arg(long, help_heading = "Training", value_name = "X")]
     weight_decay: Option<f64>,
     /// How the learning rate changes: constant, step:10,0.5, cosine, …
-    #[arg(long, value_name = "SCHEDULE")]
+    #[arg(long, help_heading = "Training", value_name = "SCHEDULE")]
     schedule: Option<String>,
     /// Largest global norm of a gradient
-    #[arg(long, value_name = "NORM")]
+    #[arg(long, help_heading = "Training", value_name = "NORM")]
     clip: Option<f64>,
     /// Weight of the KL
-    #[arg(long, value_name = "X")]
+    #[arg(long, help_heading = "Training", value_name = "X")]
     beta: Option<f64>,
     /// Epochs over which the KL's weight rises from 0
-    #[arg(long, value_name = "N")]
+    #[arg(long, help_heading = "Training", value_name = "N")]
     warmup_epochs: Option<f64>,
     /// Epochs of a cycle in which the KL's weight rises and stays, over and over
-    #[arg(long, value_name = "N")]
+    #[arg(long, help_heading = "Training", value_name = "N")]
     cycle_epochs: Option<f64>,
     /// Part of a cycle in which it rises
-    #[arg(long, value_name = "X")]
+    #[arg(long, help_heading = "Training", value_name = "X")]
     cycle_ratio: Option<f64>,
     /// KL that each latent may keep unpressed: NATS, or NATS,GROUP for groups of latents
-    #[arg(long, value_name = "NATS")]
+    #[arg(long, help_heading = "Training", value_name = "NATS")]
     free_bits: Option<String>,
     /// How grey values become binary: none, dynamic, threshold or fixed
-    #[arg(long, value_name = "HOW")]
+    #[arg(long, help_heading = "Training", value_name = "HOW")]
     binarize: Option<String>,
     /// Training rows to set aside for choosing the best epoch: a number (1000) or a share (0.1)
-    #[arg(long, value_name = "N")]
+    #[arg(long, help_heading = "Training", value_name = "N")]
     validation: Option<String>,
     /// Epochs without improvement on the validation split after which training stops
-    #[arg(long, value_name = "N")]
+    #[arg(long, help_heading = "Training", value_name = "N")]
     patience: Option<u64>,
     /// A TOML file with any of these settings; flags win over it
     #[arg(long, value_name = "FILE")]
@@ -118,7 +121,7 @@ fn pair(text: &str) -> std::result::Result<[f64; 2], String> {
 impl Train {
     pub(super) fn run(&self, signals: &Signals) -> Result<End> {
         let console = self.common.console();
-        let (mut run, mut trainer, notes) = self.open()?;
+        let (mut run, mut trainer, notes) = self.open(signals)?;
         introduce(&console, &run, &trainer, &notes);
         let mut progress = Progress::new(console, &trainer);
         let outcome = run.train(&mut trainer, &mut progress, signals.catch());
@@ -143,7 +146,7 @@ impl Train {
     }
 
     /// The run at its start, or where it was left.
-    fn open(&self) -> Result<(RunFolder, Trainer, Vec<String>)> {
+    fn open(&self, signals: &Signals) -> Result<(RunFolder, Trainer, Vec<String>)> {
         let (flags, ex) = (self.settings(), self.common.exec()?);
         if let Some(path) = &self.resume {
             return RunFolder::resume(path, &flags, ex);
@@ -155,6 +158,8 @@ impl Train {
         let data = settings.load_data()?;
         let (config, notes) = settings.resolve(&data)?;
         let trainer = Trainer::new(config, data, ex)?;
+        // From here on there is a folder, which an early signal must not leave without a checkpoint.
+        signals.catch();
         let run = RunFolder::create(&place, &trainer, settings.data.as_deref().unwrap_or_default())?;
         Ok((run, trainer, notes))
     }
