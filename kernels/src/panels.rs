@@ -137,13 +137,22 @@ impl Panels {
         let real = p.width.min(self.cols - p.col);
         for s in 0..of.count() {
             let q = of.panel(s);
-            for c in 0..q.width.min(of.cols - q.col) {
-                let row = &mut packed[(q.col + c) * p.width..][..p.width];
-                let column = &source[q.offset + p.col * q.width + c..];
-                for (i, y) in row[..real].iter_mut().enumerate() {
-                    *y = column[i * q.width];
+            for c in (0..q.width.min(of.cols - q.col)).step_by(LANES) {
+                let cols = LANES.min(of.cols - q.col - c);
+                for i in (0..p.width).step_by(LANES) {
+                    let rows = LANES.min(real.saturating_sub(i));
+                    // One block of a vector by a vector at a time, by way of a few registers' worth of stack.
+                    let mut block = [[E::ZERO; LANES]; LANES];
+                    for (r, row) in block[..rows].iter_mut().enumerate() {
+                        row.copy_from_slice(&source[q.offset + (p.col + i + r) * q.width + c..][..LANES]);
+                    }
+                    for k in 0..cols {
+                        let y = &mut packed[(q.col + c + k) * p.width + i..][..LANES];
+                        for (r, y) in y.iter_mut().enumerate() {
+                            *y = block[r][k];
+                        }
+                    }
                 }
-                row[real..].fill(E::ZERO);
             }
         }
     }

@@ -4,6 +4,7 @@ use super::Common;
 use super::model::Subject;
 use crate::data::load;
 use crate::error::{Error, Result};
+use crate::report::matrix::Format;
 use crate::task;
 use std::path::PathBuf;
 
@@ -12,7 +13,8 @@ use std::path::PathBuf;
 #[command(after_help = "\
 Examples:
   elbo encode runs/f fashion-mnist --out z.npy && elbo decode runs/f z.npy --out x.npy
-  elbo decode runs/f z.csv --out x.png")]
+  elbo decode runs/f z.csv --out x.png
+  elbo decode runs/f z.npy --out logits.npy --parameters")]
 pub struct Decode {
     /// A run's folder, or a model's file
     run: PathBuf,
@@ -21,6 +23,9 @@ pub struct Decode {
     /// File to write: .npy, .csv or .png
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    /// Write the likelihood's parameters (logits, say), not the mean of x; to .npy or .csv
+    #[arg(long)]
+    parameters: bool,
     #[command(flatten)]
     common: Common,
 }
@@ -36,8 +41,13 @@ impl Decode {
         // A path that cannot be taken for a known name.
         let path = if self.latents.is_absolute() { place.clone() } else { format!("./{place}") };
         let z = load(&path)?.all().to_array::<f32>();
-        let x = task::decode(&mut subject.inference(), z.view()).map_err(|e| e.at(place))?;
-        output.write(x.view(), &subject.names())?;
+        if self.parameters && output.format == Format::Png {
+            return Err(Error::input("parameters are no picture").at("--out").hint("write them to .npy or .csv"));
+        }
+        let decode = if self.parameters { task::decode_parameters } else { task::decode };
+        let x = decode(&mut subject.inference(), z.view()).map_err(|e| e.at(place))?;
+        let names = if self.parameters { (0..x.ncols()).map(|j| format!("eta{j}")).collect() } else { subject.names() };
+        output.write(x.view(), &names)?;
         self.common.console().wrote(&output.path, x.dim())
     }
 }

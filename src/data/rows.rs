@@ -1,7 +1,8 @@
 //! A matrix of data rows in memory, in the smallest type that holds them.
 
 use crate::{Error, Result};
-use elbo_kernels::Element;
+use elbo_kernels::sweep::scale_u8;
+use elbo_kernels::{Element, Isa};
 use ndarray::{Array2, ArrayView2};
 
 /// How the values of one row form a picture: `height × width × channels`, channels last.
@@ -192,9 +193,7 @@ impl Rows {
         match &self.values {
             Values::Bytes(bytes) => {
                 let scale = F::ONE / F::from_f64(255.0);
-                for (o, &b) in out.iter_mut().zip(&bytes[span]) {
-                    *o = F::from_f64(f64::from(b)) * scale;
-                }
+                scale_u8(Isa::default(), &bytes[span], scale, out);
             }
             Values::Floats(floats) => {
                 for (o, &x) in out.iter_mut().zip(&floats[span]) {

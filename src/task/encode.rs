@@ -68,13 +68,32 @@ pub fn encode(inference: &mut Inference<'_, f32>, examples: &Examples) -> Result
 /// Latents with another number of columns than the model's, or values that are not finite; no rows, or more than fit in
 /// memory.
 pub fn decode(inference: &mut Inference<'_, f32>, z: ArrayView2<'_, f32>) -> Result<Array2<f32>> {
+    let cols = inference.vae().config().inputs;
+    decode_rows(inference, z, cols, |_, mean| mean)
+}
+
+/// The likelihood's parameters (logits, say) for each row of latents `z`, (rows, L) to (rows, E).
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_parameters(inference: &mut Inference<'_, f32>, z: ArrayView2<'_, f32>) -> Result<Array2<f32>> {
+    let cols = inference.vae().likelihood::<f32>().eta_cols();
+    decode_rows(inference, z, cols, |eta, _| eta)
+}
+
+fn decode_rows(
+    inference: &mut Inference<'_, f32>,
+    z: ArrayView2<'_, f32>,
+    cols: usize,
+    pick: impl for<'a> Fn(&'a [f32], &'a [f32]) -> &'a [f32] + Sync,
+) -> Result<Array2<f32>> {
     check_latents(inference.vae(), z)?;
-    let (rows, inputs) = (z.nrows(), inference.vae().config().inputs);
+    let rows = z.nrows();
     check_some(rows)?;
-    check_size(rows, inputs)?;
-    let mut out = Array2::zeros((rows, inputs));
+    check_size(rows, cols)?;
+    let mut out = Array2::zeros((rows, cols));
     let fill = |r: usize, to: &mut [f32]| to.iter_mut().zip(z.row(r)).for_each(|(to, z)| *to = *z);
-    inference.decode(rows, &fill, |r, _, mean| copy(mean, out.row_mut(r)));
+    inference.decode(rows, &fill, |r, eta, mean| copy(pick(eta, mean), out.row_mut(r)));
     Ok(out)
 }
 

@@ -12,7 +12,7 @@ mod sample;
 mod score;
 
 pub use bench::{Bench, BenchReport, fma_peak};
-pub use encode::{Encoding, decode, encode, originals, reconstruct};
+pub use encode::{Encoding, decode, decode_parameters, encode, originals, reconstruct};
 pub use evaluate::{EvaluationReport, evaluate};
 pub use interpolate::{Endpoint, endpoint, interpolate};
 pub use sample::{sample, sample_latents};

@@ -1,8 +1,8 @@
-"""Reads an elbo model and recomputes the posterior and the reconstruction of 1,000 digits.
+"""Reads an elbo model and recomputes the posterior and the logits of 1,000 digits.
 
     read_model.py numpy|torch MODEL DIGITS_FOLDER SCRATCH
 
-SCRATCH has encode.npy (mean | log-variance) and reconstruct.npy as elbo wrote them for the last 1,000 digits. The
+SCRATCH has posterior.npy (mean | log-variance) and logits.npy as elbo wrote them for the last 1,000 digits. The
 relative difference, ‖ours − elbo's‖∞ / ‖elbo's‖∞, must be at most 1e-5.
 """
 import gzip, json, sys
@@ -61,7 +61,7 @@ for i in layers[:-1]:
     h = hidden(h, f"decoder.{i}")
 logits = linear(h, f"decoder.{layers[-1]}")
 
-ours = {"encode": eta, "reconstruct": sigmoid(logits)}
+ours = {"posterior": eta, "logits": logits}
 for name, value in ours.items():
     theirs = np.load(f"{scratch}/{name}.npy")
     value = np.asarray(value)

@@ -10,10 +10,9 @@ venv=${ELBO_VENV:-${XDG_CACHE_HOME:-$HOME/.cache}/elbo-venv}
 for preset in mlp-400 mlp-512-256 gated-300 iwae-200; do
   run=$scratch/py-$preset
   "$elbo" train mnist --preset "$preset" --epochs 1 --quiet --out "$run"
-  for verb in encode reconstruct; do
-    "$elbo" $verb "$run" mnist --split test --out "$scratch/$verb.npy" \
-      $([ $verb = encode ] && echo --with-variance) --quiet
-  done
+  "$elbo" encode "$run" mnist --split test --out "$scratch/posterior.npy" --with-variance --quiet
+  "$elbo" encode "$run" mnist --split test --out "$scratch/z.npy" --quiet
+  "$elbo" decode "$run" "$scratch/z.npy" --out "$scratch/logits.npy" --parameters --quiet
   "$venv/bin/python" "$here/read_model.py" numpy "$run/model.safetensors" "$here/../../datasets/mnist-10k" "$scratch"
   if [ -n "${ELBO_TORCH_PYTHON:-}" ]; then
     "$ELBO_TORCH_PYTHON" "$here/read_model.py" torch "$run/model.safetensors" "$here/../../datasets/mnist-10k" "$scratch"
