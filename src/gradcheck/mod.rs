@@ -121,7 +121,7 @@ pub fn differentiate(mut f: impl FnMut(f64) -> Value) -> Numeric {
 ///
 /// ```
 /// use elbo::gradcheck::check_coordinates;
-/// let x = [0.3, -1.2];
+/// let x = [0.3f64, -1.2];
 /// let f = |x: &[f64]| ((x[0] * x[1]).sin(), Default::default());
 /// let c = (x[0] * x[1]).cos();
 /// assert!(check_coordinates("sin xy", &x, &[c * x[1], c * x[0]], f).passed());
