@@ -1,18 +1,24 @@
 //! Train and use variational autoencoders on a CPU: fast, exact, reproducible to the byte.
 //!
 //! ```
+//! use elbo::train::{EpochReport, Flow};
 //! use elbo::{Dataset, Exec, TrainConfig, Trainer};
 //! use ndarray::Array2;
 //!
-//! let x = Array2::from_shape_fn((500, 8), |(i, j)| ((i * (j + 1)) % 7) as f32 / 7.0);
+//! let x = Array2::from_shape_fn((500, 8), |(i, j)| ((i * (j + 1)) % 7) as f32 / 7.0); // your rows, in [0, 1]
 //! let config = TrainConfig { epochs: 3, ..TrainConfig::preset("mlp-one", 8)? };
 //! let mut trainer = Trainer::new(config, Dataset::from_array(x.view())?, Exec::new(2)?)?;
-//! trainer.run(&mut ())?;
+//! trainer.run(&mut |e: &EpochReport| {
+//!     println!("epoch {}: -ELBO {:.2} = {:.2} + {:.2}", e.epoch, e.train.neg_elbo, e.train.reconstruction, e.train.kl);
+//!     Flow::Continue
+//! })?;
 //! let mut latents = Array2::<f32>::zeros((500, 20));
 //! trainer.inference().encode_into(x.view(), latents.view_mut());
 //! # assert!(latents.iter().all(|z| z.is_finite()) && latents[[0, 0]] != latents[[1, 0]]);
 //! # Ok::<(), elbo::Error>(())
 //! ```
+//!
+//! A type that implements [`Observer`](train::Observer) is called after every step as well.
 //!
 //! Without default features (`default-features = false`) this is all there is, on a handful of crates. The
 //! feature `files` adds formats, run folders and pictures; `cli` the `elbo` program; `mnist` 10,000 digits.
@@ -30,6 +36,11 @@
 //! The objective is in nats per example everywhere: −ELBO = reconstruction + KL, where reconstruction is −log p(x|z).
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
+
+/// The README's example compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;
 
 #[cfg(feature = "cli")]
 pub mod cli;

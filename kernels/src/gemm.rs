@@ -211,7 +211,7 @@ unsafe fn strip<S: Simd, P: Pieces<S::E>, const NV: usize>(
     let mut i = 0;
     macro_rules! tiles {
         ($($mr:literal)+) => {$(
-            if $mr <= tallest::<S>(NV) {
+            if const { $mr <= tallest::<S>(NV) } {
                 while m - i >= $mr {
                     let c = Target { ptr: c.ptr.wrapping_add(i * c.stride), ..c };
                     // SAFETY: the caller's promise; rows i .. i + MR are below m.
@@ -246,11 +246,15 @@ unsafe fn panel<S: Simd, P: Pieces<S::E>>(
         let at = |i| at(i, col);
         // SAFETY: the caller's promise, narrowed to these columns.
         unsafe {
-            match nv {
-                4 if widest::<S>() >= 4 => strip::<S, P, 4>(s, m, at, first, c, bias),
-                3 if widest::<S>() >= 3 => strip::<S, P, 3>(s, m, at, first, c, bias),
-                2 if widest::<S>() >= 2 => strip::<S, P, 2>(s, m, at, first, c, bias),
-                _ => strip::<S, P, 1>(s, m, at, first, c, bias),
+            // Widths that the registers rule out are not even compiled.
+            if const { widest::<S>() >= 4 } && nv == 4 {
+                strip::<S, P, 4>(s, m, at, first, c, bias);
+            } else if const { widest::<S>() >= 3 } && nv == 3 {
+                strip::<S, P, 3>(s, m, at, first, c, bias);
+            } else if const { widest::<S>() >= 2 } && nv == 2 {
+                strip::<S, P, 2>(s, m, at, first, c, bias);
+            } else {
+                strip::<S, P, 1>(s, m, at, first, c, bias);
             }
         }
         col += nv * LANES;
@@ -276,7 +280,7 @@ impl<E: Element> PanelProduct<E> {
     /// and shared with no one.
     unsafe fn run(self) {
         if !self.isa.is_foreign() {
-            return self.isa.run(self);
+            return self.isa.run_fused(self);
         }
         // SAFETY: the caller's promise, in matrixmultiply's terms.
         unsafe {
@@ -436,7 +440,7 @@ pub fn gradient_tile<E: Element>(
     }
     if !isa.is_foreign() {
         let out = out.as_mut_ptr();
-        isa.run(GradientTile { blocks, row: rows.start, m, col: p.col, width: p.width, first: accum, out });
+        isa.run_fused(GradientTile { blocks, row: rows.start, m, col: p.col, width: p.width, first: accum, out });
         return;
     }
     if accum == Accum::Replace {

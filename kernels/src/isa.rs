@@ -47,6 +47,11 @@ fn run_avx2<E: Element, O: Op<E>>(op: O) -> O::Out {
     op.run(unsafe { E::Avx2::assume() })
 }
 
+fn run_portable<E: Element, O: Op<E>>(op: O) -> O::Out {
+    // SAFETY: plain Rust needs no instruction set.
+    op.run(unsafe { Wide::<Scalars<E, true>, 1>::assume() })
+}
+
 impl Isa {
     /// The portable twin: plain Rust with `mul_add`. Slow where the processor has no such instruction.
     pub const PORTABLE: Isa = Isa(Kind::Portable);
@@ -140,10 +145,25 @@ impl Isa {
             Kind::Avx2 => unsafe { run_avx2(op) },
             #[cfg(not(target_arch = "x86_64"))]
             Kind::Avx512 | Kind::Avx2 => unreachable!("found on x86-64 only"),
+            Kind::Portable => run_portable(op),
             // SAFETY: plain Rust needs no instruction set.
-            Kind::Portable => op.run(unsafe { Wide::<Scalars<E, true>, 1>::assume() }),
-            // SAFETY: as above.
             Kind::Foreign => op.run(unsafe { Wide::<Scalars<E, false>, 1>::assume() }),
+        }
+    }
+
+    /// As [`run`](Self::run), for kernels that `foreign` leaves to matrixmultiply and are not compiled for it.
+    pub(crate) fn run_fused<E: Element, O: Op<E>>(self, op: O) -> O::Out {
+        match self.0 {
+            // SAFETY: as in `run`.
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512 => unsafe { run_avx512(op) },
+            // SAFETY: as in `run`.
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2 => unsafe { run_avx2(op) },
+            #[cfg(not(target_arch = "x86_64"))]
+            Kind::Avx512 | Kind::Avx2 => unreachable!("found on x86-64 only"),
+            Kind::Portable => run_portable(op),
+            Kind::Foreign => unreachable!("the caller has asked for matrixmultiply"),
         }
     }
 }

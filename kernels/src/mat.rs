@@ -59,7 +59,7 @@ impl<'a, E> Mat<'a, E> {
     /// The columns `from .. from + cols`.
     #[track_caller]
     pub fn columns(&self, from: usize, cols: usize) -> Mat<'a, E> {
-        assert!(from + cols <= self.cols, "columns {from}..{} of {}", from + cols, self.cols);
+        assert!(from <= self.cols && cols <= self.cols - from, "{cols} columns from {from} on, of {}", self.cols);
         Mat { data: self.data.get(from..).unwrap_or(&[]), rows: self.rows, cols, stride: self.stride }
     }
 }
@@ -104,8 +104,19 @@ impl<'a, E> MatMut<'a, E> {
     /// The columns `from .. from + cols`.
     #[track_caller]
     pub fn columns(self, from: usize, cols: usize) -> MatMut<'a, E> {
-        assert!(from + cols <= self.cols, "columns {from}..{} of {}", from + cols, self.cols);
+        assert!(from <= self.cols && cols <= self.cols - from, "{cols} columns from {from} on, of {}", self.cols);
         let at = from.min(self.data.len());
         MatMut { data: &mut self.data[at..], rows: self.rows, cols, stride: self.stride }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "1 columns from 18446744073709551615 on, of 3")]
+    fn columns_that_would_wrap_around_are_refused() {
+        let _ = Mat::new(&[0.0f32; 6], 2, 3, 3).columns(usize::MAX, 1);
     }
 }

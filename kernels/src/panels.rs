@@ -45,7 +45,10 @@ impl Panels {
     }
     /// Elements of the packed slice, padding included.
     pub const fn len(&self) -> usize {
-        self.rows * self.vectors() * LANES
+        match self.rows.checked_mul(self.vectors() * LANES) {
+            Some(len) => len,
+            None => panic!("a matrix too large to count"),
+        }
     }
     /// Whether there are no elements.
     pub const fn is_empty(&self) -> bool {

@@ -1,14 +1,15 @@
 //! `elbo train`: a run, from its data to its folder.
 
-use super::console::Console;
+use super::console::{Console, complain};
 use super::model::{describe, describe_network};
 use super::network::Network;
 use super::progress::Progress;
 use super::signals::{self, Signals};
 use super::{Common, End};
+use crate::data::KNOWN;
 use crate::error::{Error, Result};
 use crate::train::{
-    METRICS_FILE, MODEL_FILE, MetricsLine, Outcome, Place, RunFolder, SavedModel, Selected, Settings, Trainer,
+    METRICS_FILE, MODEL_FILE, MetricsLine, Outcome, Place, RunFolder, SavedModel, Selected, Settings, Trainer, WARNING,
 };
 use std::path::PathBuf;
 
@@ -160,7 +161,7 @@ impl Train {
         let trainer = Trainer::new(config, data, ex)?;
         // From here on there is a folder, which an early signal must not leave without a checkpoint.
         signals.catch();
-        let run = RunFolder::create(&place, &trainer, settings.data.as_deref().unwrap_or_default())?;
+        let run = RunFolder::create(&place, &trainer, &source(settings.data.as_deref().unwrap_or_default()))?;
         Ok((run, trainer, notes))
     }
 
@@ -193,6 +194,14 @@ impl Train {
     }
 }
 
+/// Where the data are, in words that hold in any folder: a known name, or an absolute path.
+fn source(data: &str) -> String {
+    match std::path::absolute(data) {
+        Ok(path) if !KNOWN.contains(&data) => path.display().to_string(),
+        _ => data.to_owned(),
+    }
+}
+
 /// An `--out` that is taken is found before data are read.
 fn check_place(place: &Place) -> Result<()> {
     match place {
@@ -211,6 +220,7 @@ fn introduce(console: &Console, run: &RunFolder, trainer: &Trainer, notes: &[Str
     let state = trainer.state();
     let from = match (state.epoch, state.batch) {
         (0, 0) => String::new(),
+        (epoch, _) if epoch >= config.epochs => ", all done: --epochs N goes on".to_owned(),
         (epoch, batch) => format!(" from epoch {} batch {}", epoch + 1, batch + 1),
     };
     console.say(format_args!(
@@ -224,7 +234,8 @@ fn introduce(console: &Console, run: &RunFolder, trainer: &Trainer, notes: &[Str
         ex.isa().name()
     ));
     for note in notes {
-        console.say(format_args!("note: {note}"));
+        // What is not done as asked is said even to who wants quiet.
+        if note.starts_with(WARNING) { complain(note) } else { console.say(note) }
     }
     console.say(format_args!("run folder {}", run.path().display()));
 }

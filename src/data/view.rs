@@ -147,7 +147,8 @@ impl View {
     /// A set without labels, or a label that no row of the whole set has (with the nearest one).
     pub fn positions_of(&self, label: &str) -> Result<Vec<u32>> {
         let Some(labels) = &self.labels else {
-            return Err(Error::input("the data have no labels").hint("give row numbers instead"));
+            return Err(Error::input("the data have no labels")
+                .hint("give row numbers instead of classes, or a file of labels where one is taken"));
         };
         let code = labels.code(label)?;
         Ok((0..self.len()).filter(|&p| labels.codes()[self.id(p)] == code).map(|p| p as u32).collect())

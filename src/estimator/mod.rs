@@ -56,3 +56,7 @@ pub trait Estimator<F: Real>: Debug + Send + Sync {
     /// The objective of a batch from its mean reconstruction (−log p(x|z), nats) and its mean KL by latent.
     fn objective(&self, beta: f64, reconstruction: f64, mean_kl: &[f64]) -> f64;
 }
+
+/// An estimator for both scalars: what a gradient checker takes.
+pub trait AnyEstimator: Estimator<f32> + Estimator<f64> {}
+impl<E: Estimator<f32> + Estimator<f64>> AnyEstimator for E {}

@@ -3,7 +3,7 @@
 use super::{Check, Value, differentiate, floor};
 use crate::density::Domain;
 use crate::error::Result;
-use crate::estimator::Estimator;
+use crate::estimator::{AnyEstimator, Estimator};
 use crate::layer::Sides;
 use crate::model::{Draw, Vae, VaeConfig, Workspace};
 use crate::tensor::{Exec, Noise, Par, Params, Real, Slab, Slot, Stream};
@@ -79,22 +79,26 @@ impl<'a, F: Real> Objective<'a, F> {
 ///
 /// # Errors
 /// As [`Vae::new`].
-pub fn check_vae<E>(config: &VaeConfig, estimator: &E, beta: f64, rows: usize, seed: u64) -> Result<Vec<VaeCheck>>
-where
-    E: Estimator<f64> + Estimator<f32>,
-{
+pub fn check_vae(
+    config: &VaeConfig,
+    estimator: &dyn AnyEstimator,
+    beta: f64,
+    rows: usize,
+    seed: u64,
+) -> Result<Vec<VaeCheck>> {
     let vae = Vae::new(config)?;
     let (noise, ex) = (Noise::new(seed), Exec::sequential()?);
     let x = example(vae.likelihood::<f64>().domain(), rows, config.inputs, &noise);
     let draw = Draw { noise, stream: Stream::Check, step: 1 };
-    let samples = Estimator::<f64>::samples(estimator);
+    let (double, float): (&dyn Estimator<f64>, &dyn Estimator<f32>) = (estimator, estimator);
+    let samples = double.samples();
     let workspace = Workspace::new(&vae, rows, samples, &ex);
-    let mut f = Objective { vae: &vae, estimator, beta, x: &x, rows, draw, ex: ex.clone(), workspace };
+    let mut f = Objective { vae: &vae, estimator: double, beta, x: &x, rows, draw, ex: ex.clone(), workspace };
     let mut params = Params::<f64>::init(vae.layout(), &noise);
     let gradient = f.gradient(&params);
     let single = {
         let workspace = Workspace::new(&vae, rows, samples, &ex);
-        let mut f = Objective { vae: &vae, estimator, beta, x: &x, rows, draw, ex, workspace };
+        let mut f = Objective { vae: &vae, estimator: float, beta, x: &x, rows, draw, ex, workspace };
         f.gradient(&params.cast::<f32>()).cast::<f64>()
     };
 

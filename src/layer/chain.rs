@@ -28,6 +28,10 @@ impl Chain {
     pub fn layers(&self) -> &[Arc<dyn AnyLayer>] {
         &self.layers
     }
+    /// What the layers but the last gave in a forward pass.
+    pub(crate) fn inner<'a, F>(&self, cache: &'a Cache<F>) -> &'a [Buffer<F>] {
+        &cache.buffers[..self.last()]
+    }
     fn last(&self) -> usize {
         self.layers.len() - 1
     }

@@ -9,8 +9,8 @@ use super::{Block, Heads, Hidden, VaeConfig};
 use crate::density::{AnyLikelihood, DiagonalGaussian, Posterior, Prior, StandardNormal};
 use crate::error::Result;
 use crate::estimator::{Batch, Estimator};
-use crate::layer::{Activation, AnyLayer, Chain, Concat, Dense, Gated, Gradient, Layer, Sides};
-use crate::tensor::{Isa, Layout, Params, Real, Slot};
+use crate::layer::{Activation, AnyLayer, Cache, Chain, Concat, Dense, Gated, Gradient, Layer, Sides};
+use crate::tensor::{Buffer, Isa, Layout, Mat, Params, Real, Slot};
 use std::sync::Arc;
 
 /// A dense variational autoencoder: its networks and densities, without their parameters.
@@ -190,6 +190,23 @@ impl Vae {
             Some(gradient) => gradient,
             None => panic!("parameter {} belongs to no part of the model", slot.index()),
         }
+    }
+
+    /// What each stage of a forward pass left in a block, in order, with its name.
+    pub(crate) fn stages<'a, F: Real>(&self, b: &'a Block<F>) -> Vec<(String, Mat<'a, F>)> {
+        let chain = |name: &str, chain: &Chain, cache: &'a Cache<F>, rows: usize| {
+            let named = |(i, y): (usize, &'a Buffer<F>)| (format!("layer {name}.{i}"), y.rows(rows));
+            chain.inner(cache).iter().enumerate().map(named).collect::<Vec<_>>()
+        };
+        let (n, latent) = (b.rows, self.config.latent);
+        let mut stages = vec![("the data".to_owned(), b.x.rows(n))];
+        stages.extend(chain("encoder", &self.encoder, &b.encoder, n));
+        stages.push(("the encoder's mean".to_owned(), b.eta.rows(n).columns(0, latent)));
+        stages.push(("the encoder's log-variance".to_owned(), b.eta.rows(n).columns(latent, latent)));
+        stages.push(("the sampled latent".to_owned(), b.z.rows(b.many())));
+        stages.extend(chain("decoder", &self.decoder, &b.decoder, b.many()));
+        stages.push(("the decoder's last layer".to_owned(), b.out.rows(b.many())));
+        stages
     }
 
     /// Which side of its kinks each unit of a block is on, after [`forward`](Self::forward).

@@ -14,36 +14,34 @@ pub(super) fn bad_parameter(vae: &Vae, params: &Params<f32>) -> Option<String> {
     vae.layout().entries().iter().find(bad).map(|e| e.name.clone())
 }
 
-/// Explains a step whose terms are not all finite.
+/// Explains a step whose terms are not all finite: the first parameter that is not, or the first stage of the forward
+/// pass.
 pub(super) fn diverged(step: u64, stats: &Stats, vae: &Vae, params: &Params<f32>, ws: &Workspace<f32>) -> Error {
-    let term = match stats.kl.iter().position(|kl| !kl.is_finite()) {
-        Some(latent) => format!("the KL of latent {latent}"),
-        None => "the reconstruction".to_string(),
-    };
+    let term = if stats.kl.iter().all(|kl| kl.is_finite()) { "the reconstruction" } else { "the KL" };
     let what = format!("step {step}: {term} is not finite");
+    // Before the first update, only the data can be to blame.
+    let cure = match step {
+        1 => "the very first step met it: scale the data, to mean 0 and deviation 1 for example",
+        _ => "lower --learning-rate, limit gradients with --clip 100, or scale the data",
+    };
     if let Some(name) = bad_parameter(vae, params) {
-        return Error::diverged(format!("{what}; parameter {name} is not finite: an update overflowed"))
-            .hint("lower --learning-rate, or limit gradients with --clip 100");
+        return Error::diverged(format!("{what}; parameter {name} is not finite: an update overflowed")).hint(cure);
     }
-    let latent = vae.config().latent;
     for b in ws.blocks() {
-        if let Some((_, col)) = first_bad(b.eta.rows(b.rows)) {
-            let head = if col < latent { "mean" } else { "log-variance" };
-            return Error::diverged(format!(
-                "{what}; the encoder's {head} of latent {} is not finite: its activations overflowed",
-                col % latent
-            ))
-            .hint("scale the data, or lower --learning-rate");
-        }
-        if let Some((_, col)) = first_bad(b.z.rows(b.many())) {
-            let largest = b.eta.rows(b.rows).columns(latent, latent);
-            let most = (0..b.rows).flat_map(|r| largest.row(r)).fold(f32::MIN, |m, &x| m.max(x));
-            return Error::diverged(format!(
-                "{what}; latent {col} overflowed when it was sampled: the largest log-variance is {most}"
-            ))
-            .hint("lower --learning-rate, or limit gradients with --clip 100");
+        for (stage, values) in vae.stages(b) {
+            if let Some((_, col)) = first_bad(values) {
+                let latent = vae.config().latent;
+                let log_variances = b.eta.rows(b.rows).columns(latent, latent);
+                let most = (0..b.rows).flat_map(|r| log_variances.row(r)).fold(f32::MIN, |m, &x| m.max(x));
+                return Error::diverged(format!(
+                    "{what}; {stage} is the first to overflow, in unit {col} (the largest log-variance is {most:.3e})"
+                ))
+                .hint(cure);
+            }
         }
     }
-    Error::diverged(format!("{what}; parameters and latents are finite, so the decoder's output overflowed"))
-        .hint("scale the data, lower --learning-rate, or choose a likelihood with a wider range")
+    Error::diverged(format!(
+        "{what}; no layer before the last overflowed, so the decoder's output was too large for the density"
+    ))
+    .hint(cure)
 }

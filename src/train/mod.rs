@@ -29,6 +29,8 @@ pub use evaluate::{Evaluation, Metrics, active_units, evaluate, filler};
 #[cfg(feature = "files")]
 pub use metrics::{METRICS_FILE, MetricsLine, MetricsTerms};
 #[cfg(feature = "files")]
+pub use resolve::WARNING;
+#[cfg(feature = "files")]
 pub use run::{CONFIG_FILE, Outcome, Place, RunFolder};
 #[cfg(feature = "files")]
 pub use saved::{DataInfo, MODEL_FILE, ModelInfo, SavedModel, Selected, digest};

@@ -44,10 +44,10 @@ impl Settings {
         config.optimizer = self.optimizer(preset)?;
         let (schedule, warning) = parse(&self.schedule, "schedule", config.schedule)?.check(total)?;
         config.schedule = schedule;
-        warnings.extend(warning);
+        warnings.extend(warning.map(|w| format!("{WARNING}{w}")));
         let (beta, warning) = self.beta(steps_per_epoch)?.check(total)?;
         config.beta = beta;
-        warnings.extend(warning);
+        warnings.extend(warning.map(|w| format!("{WARNING}{w}")));
         config.free_bits = match &self.free_bits {
             Some(text) => Some(text.parse().map_err(|e: Error| e.at("free-bits"))?),
             None => None,
@@ -221,13 +221,16 @@ fn named<T: Copy>(text: &Option<String>, setting: &str, base: T, all: &[(&str, T
 }
 
 /// Grey values as Bernoulli targets are common, and not what published likelihoods of binary images are.
+/// How a note begins that says that something is not done as asked.
+pub const WARNING: &str = "warning: ";
+
 fn grey(config: &TrainConfig, data: &Dataset) -> Option<String> {
     let grey = config.vae.likelihood.domain() == Domain::Unit
         && config.binarize == Binarize::None
         && !data.train().is_binary()
         && data.all().first_outside(0.0, 1.0).is_none();
     grey.then(|| {
-        "the data are grey values in [0, 1], used as they are: cross-entropy, and no likelihood of binary data \
+        "note: the data are grey values in [0, 1], used as they are: cross-entropy, and no likelihood of binary data \
          (--binarize dynamic makes them binary)"
             .to_owned()
     })

@@ -41,8 +41,8 @@ const FILES: [&str; 7] = [
     pictures::RECONSTRUCTIONS_FILE,
 ];
 
-/// Least time between two checkpoints, but for those that an event asks for.
-const INTERVAL: Duration = Duration::from_secs(10);
+/// Checkpoints, but for those that an event asks for, may take one part in so many of the time.
+const SHARE: u32 = 20;
 
 /// Where a new run is kept.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -103,6 +103,10 @@ pub struct RunFolder {
     /// The best model since the last one was written.
     best: Option<Encoded>,
     written: Instant,
+    /// What writing it took.
+    cost: Duration,
+    /// Epochs that the last checkpoint has behind it.
+    kept: u64,
 }
 
 impl RunFolder {
@@ -116,7 +120,15 @@ impl RunFolder {
         let settings = Settings { data: Some(source.to_owned()), ..settings };
         let path = make_folder(place, &format!("{}-{}", trainer.data().name(), trainer.config().vae.preset))?;
         let data_digest = checkpoint::data_digest(trainer.data());
-        let mut run = RunFolder { path, settings, data_digest, best: None, written: Instant::now() };
+        let mut run = RunFolder {
+            path,
+            settings,
+            data_digest,
+            best: None,
+            written: Instant::now(),
+            cost: Duration::ZERO,
+            kept: 0,
+        };
         run.write_config()?;
         run.write_checkpoint(trainer)?;
         Ok(run)
@@ -185,8 +197,15 @@ impl RunFolder {
         }
         let mut trainer = Trainer::new(config, data, ex)?;
         checkpoint.restore(&mut trainer).map_err(at_checkpoint)?;
-        let run =
-            RunFolder { path: path.to_owned(), settings: resolved, data_digest, best: None, written: Instant::now() };
+        let run = RunFolder {
+            path: path.to_owned(),
+            settings: resolved,
+            data_digest,
+            best: None,
+            written: Instant::now(),
+            cost: Duration::ZERO,
+            kept: checkpoint.epoch(),
+        };
         run.rewind(checkpoint.epoch())?;
         run.write_config()?;
         Ok((run, trainer, warnings))
@@ -254,7 +273,13 @@ impl RunFolder {
             return Err(error);
         }
         self.write_best()?;
-        Err(error.and_hint(format!("the last good checkpoint is kept in {}", self.path.display())))
+        let (kept, path) = (self.kept, self.path.display());
+        let config = self.file(CONFIG_FILE);
+        Err(error.and_hint(format!(
+            "the last good checkpoint, after epoch {kept}, is kept in {path}; for other settings start a new run: \
+             elbo train --config {} …",
+            config.display()
+        )))
     }
 
     /// Notes an epoch: its line, and the model if it is the best so far.
@@ -263,7 +288,7 @@ impl RunFolder {
         if report.validation.is_some() && report.improved {
             self.best = Some(self.encode(trainer, Selected::BestValidation)?);
         }
-        if trainer.state().epoch == 1 || self.written.elapsed() >= INTERVAL {
+        if trainer.state().epoch == 1 || self.written.elapsed() >= self.cost * SHARE {
             self.save(trainer)?;
         }
         Ok(())
@@ -296,8 +321,9 @@ impl RunFolder {
     }
 
     fn write_checkpoint(&mut self, trainer: &Trainer) -> Result<()> {
+        let start = Instant::now();
         checkpoint::write(&self.file(CHECKPOINT_FILE), trainer, &self.settings, &self.data_digest)?;
-        self.written = Instant::now();
+        (self.written, self.cost, self.kept) = (Instant::now(), start.elapsed(), trainer.state().epoch);
         Ok(())
     }
 }

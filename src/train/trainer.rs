@@ -248,19 +248,19 @@ impl Trainer {
 
     fn run_epoch(&mut self, observer: &mut dyn Observer) -> Result<Flow> {
         let (epoch, steps) = (self.state.epoch, self.steps_per_epoch());
+        let start = Instant::now();
         self.batches.start(epoch);
+        self.pace.seconds += start.elapsed().as_secs_f64();
         while self.state.batch < steps {
             let start = Instant::now();
             let report = self.step()?;
             self.pace.seconds += start.elapsed().as_secs_f64();
-            // At an epoch's end the epoch is finished first, so that a stop loses no line of the record.
-            let flow = observer.step(self, &report)?;
-            if flow == Flow::Stop && self.state.batch < steps {
-                return Ok(flow);
-            }
-            if flow == Flow::Stop {
-                self.end_epoch(observer)?;
-                return Ok(flow);
+            if observer.step(self, &report)? == Flow::Stop {
+                // At an epoch's end the epoch is finished first, so that a stop loses no line of the record.
+                if self.state.batch == steps {
+                    self.end_epoch(observer)?;
+                }
+                return Ok(Flow::Stop);
             }
         }
         self.end_epoch(observer)
