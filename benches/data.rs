@@ -19,7 +19,13 @@ fn benches(c: &mut Criterion) {
     group.throughput(Throughput::Elements(ROWS as u64));
     group.bench_function("shuffle", |b| b.iter(|| batches.start(1)));
     group.throughput(Throughput::Elements(BATCH as u64));
-    group.bench_function("gather", |b| b.iter(|| view.gather_batch(batches.batch(3), &mut x)));
+    group.bench_function("gather", |b| {
+        b.iter(|| {
+            for (&row, x) in batches.batch(3).iter().zip(x.chunks_exact_mut(COLS)) {
+                view.gather(row as usize, x);
+            }
+        });
+    });
     for binarize in [Binarize::Dynamic, Binarize::Threshold] {
         group.bench_function(format!("gather and binarize, {binarize}"), |b| {
             b.iter(|| {

@@ -55,7 +55,8 @@ impl Console {
     /// # Errors
     /// As [`data`](Self::data).
     pub fn wrote(&self, path: &Path, (rows, columns): (usize, usize)) -> Result<()> {
-        self.say(format_args!("wrote {} ({rows} rows of {columns} columns)", path.display()));
+        let (r, c) = (count(rows, "row"), count(columns, "column"));
+        self.say(format_args!("wrote {} ({r} of {c})", path.display()));
         match self.json {
             true => self.data(|w| {
                 let path = path.display().to_string();
@@ -64,6 +65,11 @@ impl Console {
             false => Ok(()),
         }
     }
+}
+
+/// `1 row`, `2 rows`.
+pub fn count(n: usize, one: &str) -> String {
+    format!("{n} {one}{}", if n == 1 { "" } else { "s" })
 }
 
 /// Writes to the standard error; a reader that went away is left alone.

@@ -1,5 +1,6 @@
 //! What most verbs begin with: a trained model, the data, and a split of them.
 
+use super::console::count;
 use super::output::Output;
 use super::{Common, Console};
 use crate::data::{Binarize, Dataset, ImageShape, Split, View, load};
@@ -121,7 +122,13 @@ impl Subject {
     pub fn introduce(&self, console: &Console, rows: &Rows) {
         console.say(self.about());
         let (len, cols) = (rows.view.len(), rows.view.cols());
-        console.say(format_args!("{}, {} split: {len} rows of {cols} columns", rows.name, rows.split));
+        console.say(format_args!(
+            "{}, {} split: {} of {}",
+            rows.name,
+            rows.split,
+            count(len, "row"),
+            count(cols, "column")
+        ));
     }
 }
 
@@ -141,7 +148,8 @@ pub fn describe(data: &Dataset) -> String {
     let splits = [("train", Some(data.train())), ("validation", data.validation()), ("test", data.test())];
     let counts: Vec<String> =
         splits.iter().filter_map(|(name, view)| Some(format!("{name} {}", (*view)?.len()))).collect();
-    format!("{}: {} rows of {} columns ({})", data.name(), data.all().len(), data.all().cols(), counts.join(", "))
+    let (rows, columns) = (count(data.all().len(), "row"), count(data.all().cols(), "column"));
+    format!("{}: {rows} of {columns} ({})", data.name(), counts.join(", "))
 }
 
 /// One line about a network: preset, widths, layers, likelihood, parameters.

@@ -1,6 +1,6 @@
 //! `elbo train`: a run, from its data to its folder.
 
-use super::console::{Console, complain};
+use super::console::{Console, complain, count};
 use super::model::{describe, describe_network};
 use super::network::Network;
 use super::progress::Progress;
@@ -224,13 +224,13 @@ fn introduce(console: &Console, run: &RunFolder, trainer: &Trainer, notes: &[Str
         (epoch, batch) => format!(" from epoch {} batch {}", epoch + 1, batch + 1),
     };
     console.say(format_args!(
-        "{} epochs{from}, batches of {}, {} at {}, seed {}, {} threads, {}",
-        config.epochs,
+        "{}{from}, batches of {}, {} at {}, seed {}, {}, {}",
+        count(config.epochs as usize, "epoch"),
         config.batch_size,
         config.optimizer.kind,
         config.optimizer.learning_rate,
         config.seed,
-        ex.threads(),
+        count(ex.threads(), "thread"),
         ex.isa().name()
     ));
     for note in notes {
