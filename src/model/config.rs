@@ -72,85 +72,59 @@ pub struct Preset {
 
 const RELU: Hidden = Hidden::Dense(Activation::Relu);
 
+const MLP_400: Preset = Preset {
+    name: "mlp-400",
+    about: "400 – 20 – 400 ReLU, the network that most VAE code shares (PyTorch's example)",
+    hidden: &[400],
+    layer: RELU,
+    latent: 20,
+    heads: Heads::Separate,
+    likelihood: LikelihoodKind::Bernoulli,
+    init: InitScheme::Torch,
+    batch_size: 128,
+    learning_rate: 1e-3,
+    adam_epsilon: 1e-8,
+};
+
 /// Every preset.
 pub const PRESETS: [Preset; 8] = [
-    Preset {
-        name: "mlp-400",
-        about: "400 – 20 – 400 ReLU, the network that most VAE code shares (PyTorch's example)",
-        hidden: &[400],
-        layer: RELU,
-        latent: 20,
-        heads: Heads::Separate,
-        likelihood: LikelihoodKind::Bernoulli,
-        init: InitScheme::Torch,
-        batch_size: 128,
-        learning_rate: 1e-3,
-        adam_epsilon: 1e-8,
-    },
+    MLP_400,
     Preset {
         name: "mlp-512-256",
         about: "512 – 256 – 20 and back, ReLU, one head for mean and log-variance",
         hidden: &[512, 256],
-        layer: RELU,
-        latent: 20,
         heads: Heads::Joint,
-        likelihood: LikelihoodKind::Bernoulli,
-        init: InitScheme::Torch,
-        batch_size: 128,
-        learning_rate: 1e-3,
-        adam_epsilon: 1e-8,
+        ..MLP_400
     },
     Preset {
         name: "mlp-512-256-separate",
         about: "512 – 256 – 20 and back, ReLU, a head each for mean and log-variance",
         hidden: &[512, 256],
-        layer: RELU,
-        latent: 20,
-        heads: Heads::Separate,
-        likelihood: LikelihoodKind::Bernoulli,
-        init: InitScheme::Torch,
-        batch_size: 128,
-        learning_rate: 1e-3,
-        adam_epsilon: 1e-8,
+        ..MLP_400
     },
     Preset {
         name: "mlp-one",
         about: "one hidden layer of any width (--hidden), cross-entropy",
         hidden: &[500],
-        layer: RELU,
-        latent: 20,
         heads: Heads::Joint,
-        likelihood: LikelihoodKind::Bernoulli,
-        init: InitScheme::Torch,
-        batch_size: 128,
-        learning_rate: 1e-3,
-        adam_epsilon: 1e-8,
+        ..MLP_400
     },
     Preset {
         name: "mlp-one-squared",
         about: "one hidden layer of any width (--hidden), squared error (unit-variance Gaussian)",
         hidden: &[500],
-        layer: RELU,
-        latent: 20,
         heads: Heads::Joint,
         likelihood: LikelihoodKind::GaussianUnit,
-        init: InitScheme::Torch,
-        batch_size: 128,
-        learning_rate: 1e-3,
-        adam_epsilon: 1e-8,
+        ..MLP_400
     },
     Preset {
         name: "tabular",
         about: "64 – 32 – 2 – 32 – 64 ReLU, unit-variance Gaussian, for numbers in columns",
         hidden: &[64, 32],
-        layer: RELU,
         latent: 2,
-        heads: Heads::Separate,
         likelihood: LikelihoodKind::GaussianUnit,
-        init: InitScheme::Torch,
         batch_size: 32,
-        learning_rate: 1e-3,
-        adam_epsilon: 1e-8,
+        ..MLP_400
     },
     Preset {
         name: "iwae-200",
@@ -158,12 +132,10 @@ pub const PRESETS: [Preset; 8] = [
         hidden: &[200, 200],
         layer: Hidden::Dense(Activation::Tanh),
         latent: 50,
-        heads: Heads::Separate,
-        likelihood: LikelihoodKind::Bernoulli,
         init: InitScheme::Glorot,
         batch_size: 20,
-        learning_rate: 1e-3,
         adam_epsilon: 1e-4,
+        ..MLP_400
     },
     Preset {
         name: "gated-300",
@@ -171,12 +143,10 @@ pub const PRESETS: [Preset; 8] = [
         hidden: &[300, 300],
         layer: Hidden::Gated,
         latent: 40,
-        heads: Heads::Separate,
-        likelihood: LikelihoodKind::Bernoulli,
         init: InitScheme::He,
         batch_size: 100,
         learning_rate: 5e-4,
-        adam_epsilon: 1e-8,
+        ..MLP_400
     },
 ];
 
