@@ -2,7 +2,7 @@
 
 use elbo::data::{Binarize, Dataset};
 use elbo::estimator::FreeBits;
-use elbo::tensor::Exec;
+use elbo::tensor::{Exec, Precision};
 use elbo::train::{Flow, Observer, StepReport, TrainConfig, Trainer};
 use ndarray::Array2;
 
@@ -50,4 +50,5 @@ fn a_step_allocates_nothing_after_the_first() {
     }
     let gated = |c: &mut TrainConfig| *c = TrainConfig::preset("gated-300", 784).unwrap();
     assert_eq!(allocated(2, gated), 0, "gated");
+    assert_eq!(allocated(2, |c| c.precision = Precision::Bf16), 0, "bf16");
 }

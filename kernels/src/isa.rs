@@ -41,6 +41,13 @@ fn run_avx512<E: Element, O: Op<E>>(op: O) -> O::Out {
 }
 
 #[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma,bmi2")]
+fn run_avx512_half<O: Op<f32>>(op: O) -> O::Out {
+    // SAFETY: this function is called only where these features were found.
+    op.run(unsafe { <f32 as Element>::Avx512::assume() })
+}
+
+#[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma,bmi2")]
 fn run_avx2<E: Element, O: Op<E>>(op: O) -> O::Out {
     // SAFETY: this function is called only where these features were found.
@@ -148,6 +155,28 @@ impl Isa {
             Kind::Portable => run_portable(op),
             // SAFETY: plain Rust needs no instruction set.
             Kind::Foreign => op.run(unsafe { Wide::<Scalars<E, false>, 1>::assume() }),
+        }
+    }
+
+    /// Whether the processor multiplies pairs of bf16 in this instruction set. Where it does not, [`run_half`](Self::run_half)
+    /// computes the same bits slowly.
+    pub fn has_half(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        if self.0 == Kind::Avx512 {
+            return is_x86_feature_detected!("avx512bf16");
+        }
+        false
+    }
+
+    /// As [`run`](Self::run), for kernels of pairs of bf16.
+    pub fn run_half<O: Op<f32>>(self, op: O) -> O::Out {
+        match self.0 {
+            // SAFETY: as in `run`, and the feature of pairs was just found.
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512 if self.has_half() => unsafe { run_avx512_half(op) },
+            // The vectors of this kind would use instructions that are not there.
+            Kind::Avx512 => run_portable(op),
+            _ => self.run(op),
         }
     }
 

@@ -8,6 +8,7 @@
 
 pub mod activation;
 pub mod gemm;
+pub mod half;
 mod isa;
 mod map;
 mod mat;
@@ -20,6 +21,7 @@ pub mod reduce;
 pub mod reference;
 mod simd;
 pub mod sweep;
+pub mod transpose;
 pub mod update;
 
 pub use isa::{Isa, Op};

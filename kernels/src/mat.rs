@@ -28,6 +28,8 @@ fn check(len: usize, rows: usize, cols: usize, stride: usize) {
 }
 
 impl<'a, E> Mat<'a, E> {
+    /// A matrix of no rows and no columns.
+    pub const EMPTY: Self = Mat { data: &[], rows: 0, cols: 0, stride: 0 };
     /// A matrix on a slice. Panics when it does not fit.
     #[track_caller]
     pub fn new(data: &'a [E], rows: usize, cols: usize, stride: usize) -> Self {
@@ -55,6 +57,13 @@ impl<'a, E> Mat<'a, E> {
     pub fn row(&self, r: usize) -> &'a [E] {
         assert!(r < self.rows, "row {r} of {}", self.rows);
         &self.data[r * self.stride..][..self.cols]
+    }
+    /// The rows `top .. top + rows` of the columns `from .. from + cols`.
+    #[track_caller]
+    pub fn block(&self, top: usize, rows: usize, from: usize, cols: usize) -> Mat<'a, E> {
+        assert!(top <= self.rows && rows <= self.rows - top, "{rows} rows from {top} on, of {}", self.rows);
+        let below = Mat { data: self.data.get(top * self.stride..).unwrap_or(&[]), rows, ..*self };
+        below.columns(from, cols)
     }
     /// The columns `from .. from + cols`.
     #[track_caller]

@@ -1,5 +1,8 @@
 //! How to run: alone, or on the rayon pool that the caller is in. Threads split outputs, never sums.
 
+use core::marker::PhantomData;
+use core::ops::Range;
+
 /// Whether a call may use the other threads of the current rayon pool.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Par {
@@ -54,48 +57,144 @@ pub fn for_each_mut<T: Send>(par: Par, items: &mut [T], f: impl Fn(usize, &mut T
     }
 }
 
-/// Gives each task its own piece of a slice: task `t` the next `len(t)` elements. Tasks are in the order of their
-/// pieces. Panics when the pieces do not fill the slice.
-pub fn for_each_piece<T: Sync, E: Send>(
-    par: Par,
-    tasks: &[T],
-    slice: &mut [E],
-    len: impl Fn(&T) -> usize + Sync,
-    f: impl Fn(&T, &mut [E]) + Sync,
-) {
-    fn halve<T: Sync, E: Send>(
-        par: Par,
-        tasks: &[T],
-        slice: &mut [E],
-        len: &(impl Fn(&T) -> usize + Sync),
-        f: &(impl Fn(&T, &mut [E]) + Sync),
-    ) {
-        match tasks {
-            [] => assert!(slice.is_empty(), "{} elements belong to no task", slice.len()),
-            [task] => {
-                assert_eq!(slice.len(), len(task), "a task's piece");
-                f(task, slice);
-            }
-            _ => {
-                // Cut where half of the elements are, so that the halves weigh about the same.
-                let (half, mut at, mut middle) = (slice.len() / 2, 0, 0);
-                while middle + 1 < tasks.len() && (middle == 0 || at + len(&tasks[middle]) <= half) {
-                    at += len(&tasks[middle]);
-                    middle += 1;
-                }
-                let (left_tasks, right_tasks) = tasks.split_at(middle);
-                let (left, right) = slice.split_at_mut(at);
-                match par {
-                    Par::Sequential => {
-                        halve(par, left_tasks, left, len, f);
-                        halve(par, right_tasks, right, len, f);
-                    }
-                    Par::Pool => {
-                        rayon::join(|| halve(par, left_tasks, left, len, f), || halve(par, right_tasks, right, len, f));
-                    }
-                }
-            }
+/// Ranges of a slice that do not meet, one for each task: what makes it safe to hand each to another thread.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Cut {
+    ranges: Box<[Range<usize>]>,
+    end: usize,
+}
+
+impl Cut {
+    /// The ranges, in the order of the tasks; empty ones are allowed. Panics when two of them meet.
+    pub fn new(ranges: impl IntoIterator<Item = Range<usize>>) -> Self {
+        let ranges: Box<[Range<usize>]> = ranges.into_iter().collect();
+        let mut sorted: Vec<_> = ranges.iter().filter(|r| !r.is_empty()).cloned().collect();
+        sorted.sort_unstable_by_key(|r| r.start);
+        for pair in sorted.windows(2) {
+            assert!(pair[0].end <= pair[1].start, "ranges {:?} and {:?} meet", pair[0], pair[1]);
         }
+        let end = sorted.last().map_or(0, |r| r.end);
+        Cut { ranges, end }
     }
-    halve(par, tasks, slice, &len, &f);
+    /// Tasks.
+    pub fn len(&self) -> usize {
+        self.ranges.len()
+    }
+    /// Where the last range ends: the length of the slices that can be cut so.
+    pub fn end(&self) -> usize {
+        self.end
+    }
+    /// Whether there are no tasks.
+    pub fn is_empty(&self) -> bool {
+        self.ranges.is_empty()
+    }
+}
+
+/// What [`for_each_piece`] cuts: a slice, or several things that are cut together.
+///
+/// # Safety
+/// Pieces of different tasks must not overlap.
+pub unsafe trait Pieces: Sync {
+    /// What a task gets.
+    type Piece;
+    /// Tasks.
+    fn tasks(&self) -> usize;
+    /// The piece of a task.
+    ///
+    /// # Safety
+    /// `task` is below `tasks`, and is asked for once.
+    unsafe fn piece(&self, task: usize) -> Self::Piece;
+}
+
+/// A slice that is cut.
+#[derive(Debug)]
+pub struct Pieced<'a, E> {
+    slice: *mut E,
+    cut: &'a Cut,
+    lent: PhantomData<&'a mut [E]>,
+}
+
+impl<'a, E> Pieced<'a, E> {
+    /// A slice in pieces. Panics when it is shorter than the cut's end.
+    pub fn new(slice: &'a mut [E], cut: &'a Cut) -> Self {
+        assert!(cut.end <= slice.len(), "a slice of {} is cut at {}", slice.len(), cut.end);
+        Pieced { slice: slice.as_mut_ptr(), cut, lent: PhantomData }
+    }
+}
+
+// SAFETY: it is a mutable slice, of which threads see parts that do not meet.
+unsafe impl<E: Send> Sync for Pieced<'_, E> {}
+
+// SAFETY: a cut's ranges do not meet.
+unsafe impl<'a, E: Send> Pieces for Pieced<'a, E> {
+    type Piece = &'a mut [E];
+    fn tasks(&self) -> usize {
+        self.cut.len()
+    }
+    unsafe fn piece(&self, task: usize) -> &'a mut [E] {
+        let range = &self.cut.ranges[task];
+        // SAFETY: the range lies in the slice, which `new` checked, and nobody else has this part of it.
+        unsafe { core::slice::from_raw_parts_mut(self.slice.add(range.start), range.len()) }
+    }
+}
+
+// SAFETY: the parts' pieces do not overlap.
+unsafe impl<A: Pieces, B: Pieces> Pieces for (A, B) {
+    type Piece = (A::Piece, B::Piece);
+    fn tasks(&self) -> usize {
+        self.0.tasks().min(self.1.tasks())
+    }
+    unsafe fn piece(&self, task: usize) -> Self::Piece {
+        // SAFETY: the caller's promise.
+        unsafe { (self.0.piece(task), self.1.piece(task)) }
+    }
+}
+
+// SAFETY: the parts' pieces do not overlap.
+unsafe impl<A: Pieces, const N: usize> Pieces for [A; N] {
+    type Piece = [A::Piece; N];
+    fn tasks(&self) -> usize {
+        self.iter().map(A::tasks).min().unwrap_or(usize::MAX)
+    }
+    unsafe fn piece(&self, task: usize) -> Self::Piece {
+        // SAFETY: the caller's promise.
+        core::array::from_fn(|i| unsafe { self[i].piece(task) })
+    }
+}
+
+/// Runs `f` for every task below `tasks` with its own piece of `pieces`. Panics when there are fewer pieces.
+pub fn for_each_piece<P: Pieces>(par: Par, tasks: usize, pieces: P, f: impl Fn(usize, P::Piece) + Sync) {
+    assert!(tasks <= pieces.tasks(), "{tasks} tasks for {} pieces", pieces.tasks());
+    // SAFETY: each task is run once, and nobody else has `pieces`.
+    for_each(par, tasks, |task| f(task, unsafe { pieces.piece(task) }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_task_gets_its_piece() {
+        let cut = Cut::new([4..6, 0..1, 3..3, 1..4]);
+        let (mut a, mut b) = ([0; 7], [0; 6]);
+        let pieces = ([Pieced::new(&mut a, &cut)], Pieced::new(&mut b, &cut));
+        for_each_piece(Par::Pool, 4, pieces, |task, ([a], b)| {
+            a.fill(task + 1);
+            b.fill(10 * task);
+        });
+        assert_eq!((a, b), ([2, 4, 4, 4, 1, 1, 0], [10, 30, 30, 30, 0, 0]));
+    }
+
+    #[test]
+    #[should_panic(expected = "ranges 0..3 and 2..4 meet")]
+    fn ranges_that_meet_are_refused() {
+        let _ = Cut::new([2..4, 0..3]);
+    }
+
+    #[test]
+    #[should_panic(expected = "a slice of 3 is cut at 4")]
+    fn a_cut_beyond_the_slice_is_refused() {
+        let cut = Cut::new([2..4, 0..1]);
+        let _ = Pieced::new(&mut [0; 3], &cut);
+    }
 }

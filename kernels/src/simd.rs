@@ -5,6 +5,7 @@
 //! A value of a [`Simd`] type can only be had from `Isa::run`, so holding one proves that the processor can run it;
 //! that is what makes its arithmetic methods safe.
 
+use crate::half::{self, Pair};
 use crate::isa::sealed;
 use core::fmt::Debug;
 use core::marker::PhantomData;
@@ -226,6 +227,27 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// Bit patterns shifted right, zeros entering, by the mantissa's width.
     fn shr_mantissa(self, a: Self::V) -> Self::V;
 
+    /// For each 32-bit lane, a pair of bf16 in each of `a` and `b`: `c + a₁b₁ + a₀b₀`, as [`half::dot2`](crate::half::dot2).
+    ///
+    /// # Safety
+    /// Only in a kernel run by [`Isa::run_half`](crate::Isa::run_half), whose instruction set has it.
+    unsafe fn dot2(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// 32 elements, rounded to 16 pairs: neighbours.
+    ///
+    /// # Safety
+    /// As for [`dot2`](Self::dot2); `src` must be valid for reading 32 elements, `pairs` for writing sixteen.
+    unsafe fn pair_columns_ptr(self, src: *const Self::E, pairs: *mut Pair);
+    /// Twice sixteen elements, rounded to 16 pairs: of one from each row.
+    ///
+    /// # Safety
+    /// As for [`dot2`](Self::dot2); `rows` must be valid for reading sixteen elements, `pairs` for writing sixteen.
+    unsafe fn pair_rows_ptr(self, rows: [*const Self::E; 2], pairs: *mut Pair);
+    /// The transpose of sixteen rows of sixteen elements, `strides` apart in the source and in the destination.
+    ///
+    /// # Safety
+    /// `src` must be valid for reading, and `dst` for writing, sixteen elements in each of their rows.
+    unsafe fn transpose_ptr(self, src: *const Self::E, dst: *mut Self::E, strides: [usize; 2]);
+
     /// Sixteen elements of `x`, which must have at least as many.
     #[inline(always)]
     fn load(self, x: &[Self::E]) -> Self::V {
@@ -320,6 +342,44 @@ pub trait Register: Copy + Send + Sync + 'static {
     unsafe fn isub(a: Self, b: Self) -> Self;
     unsafe fn shl_mantissa(a: Self) -> Self;
     unsafe fn shr_mantissa(a: Self) -> Self;
+    #[inline(always)]
+    unsafe fn dot2(a: Self, b: Self, c: Self) -> Self {
+        // SAFETY: a register is as large as its lanes.
+        unsafe {
+            let [mut x, mut y, mut z] = [[Self::E::ZERO; LANES]; 3];
+            a.store(x.as_mut_ptr());
+            b.store(y.as_mut_ptr());
+            c.store(z.as_mut_ptr());
+            for i in 0..Self::LANES {
+                let (a, b) = (Pair(x[i].to_bits() as u32), Pair(y[i].to_bits() as u32));
+                z[i] = Self::E::from_f64(half::dot2(z[i].to_f64() as f32, a, b).into());
+            }
+            Self::load(z.as_ptr())
+        }
+    }
+    #[inline(always)]
+    unsafe fn pair_columns(src: *const Self::E, pairs: *mut Pair) {
+        for i in 0..LANES {
+            // SAFETY: the caller lends 32 elements and 16 pairs.
+            unsafe { pairs.add(i).write(half::pair(*src.add(2 * i), *src.add(2 * i + 1))) };
+        }
+    }
+    #[inline(always)]
+    unsafe fn pair_rows([a, b]: [*const Self::E; 2], pairs: *mut Pair) {
+        for i in 0..LANES {
+            // SAFETY: the caller lends twice 16 elements and 16 pairs.
+            unsafe { pairs.add(i).write(half::pair(*a.add(i), *b.add(i))) };
+        }
+    }
+    #[inline(always)]
+    unsafe fn transpose(src: *const Self::E, dst: *mut Self::E, [from, to]: [usize; 2]) {
+        for r in 0..LANES {
+            for c in 0..LANES {
+                // SAFETY: the caller lends sixteen elements of sixteen rows.
+                unsafe { *dst.add(c * to + r) = *src.add(r * from + c) };
+            }
+        }
+    }
 }
 
 /// Sixteen lanes made of `N` registers.
@@ -377,6 +437,30 @@ impl<R: Register, const N: usize> Simd for Wide<R, N> {
             // SAFETY: the caller lends sixteen elements, which is what N registers hold.
             unsafe { r.store(p.add(i * R::LANES)) }
         }
+    }
+    #[inline(always)]
+    unsafe fn dot2(self, a: [R; N], b: [R; N], c: [R; N]) -> [R; N] {
+        let mut out = c;
+        for i in 0..N {
+            // SAFETY: the caller's promise.
+            out[i] = unsafe { R::dot2(a[i], b[i], c[i]) };
+        }
+        out
+    }
+    #[inline(always)]
+    unsafe fn pair_columns_ptr(self, src: *const R::E, pairs: *mut Pair) {
+        // SAFETY: the caller's promise.
+        unsafe { R::pair_columns(src, pairs) }
+    }
+    #[inline(always)]
+    unsafe fn pair_rows_ptr(self, rows: [*const R::E; 2], pairs: *mut Pair) {
+        // SAFETY: the caller's promise.
+        unsafe { R::pair_rows(rows, pairs) }
+    }
+    #[inline(always)]
+    unsafe fn transpose_ptr(self, src: *const R::E, dst: *mut R::E, strides: [usize; 2]) {
+        // SAFETY: the caller's promise.
+        unsafe { R::transpose(src, dst, strides) }
     }
     lanewise! {
         add(a, b); sub(a, b); mul(a, b); div(a, b); fma(a, b, c); fnma(a, b, c); max(a, b); min(a, b); sqrt(a);

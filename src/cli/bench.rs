@@ -1,12 +1,13 @@
 //! `elbo bench`: training throughput.
 
 use super::Common;
+use super::console::complain;
 use super::model::{describe, describe_network};
 use super::network::Network;
 use crate::error::Result;
 use crate::model::Vae;
 use crate::task;
-use crate::train::Settings;
+use crate::train::{Settings, WARNING};
 use serde_json::json;
 use std::time::Duration;
 
@@ -29,6 +30,9 @@ pub struct Bench {
     /// Rows of a step
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
+    /// Operands of matrix products: f32, or bf16 where the processor multiplies it (parameters and sums stay f32)
+    #[arg(long, value_name = "NAME")]
+    precision: Option<String>,
     /// Epochs to measure; without it, at least three, until the time is up
     #[arg(long, value_name = "N")]
     epochs: Option<u64>,
@@ -47,11 +51,15 @@ impl Bench {
             data: Some(self.data.clone()),
             batch_size: self.batch_size,
             epochs: self.epochs,
+            precision: self.precision.clone(),
             seed: self.common.seed,
             ..self.network.settings()
         };
         let data = settings.load_data()?;
-        let (config, _) = settings.resolve(&data)?;
+        let (mut config, _) = settings.resolve(&data)?;
+        if let Some(why) = config.fit_precision(ex.isa()) {
+            complain(format_args!("{WARNING}{why}"));
+        }
         console.say(describe(&data));
         console.say(describe_network(&Vae::new(&config.vae)?));
         let budget = Duration::from_secs(self.seconds);
@@ -71,10 +79,11 @@ impl Bench {
             "rows": report.rows,
             "epochs": report.epochs,
             "isa": ex.isa().name(),
+            "precision": config.precision.to_string(),
         });
         let text = format!(
             "{:.0} examples/s (median of {} epochs, {:.0} to {:.0})\n{:.1} GFLOP/s, {:.1} % of a peak of {:.1} GFLOP/s\n\
-             {} threads, {}, batches of {}",
+             {} threads, {}, {}, batches of {}",
             report.samples_per_second,
             report.epochs,
             report.spread.0,
@@ -84,6 +93,7 @@ impl Bench {
             report.peak_gflops,
             ex.threads(),
             ex.isa().name(),
+            config.precision,
             config.batch_size
         );
         console.report(&json, text)

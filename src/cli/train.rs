@@ -92,6 +92,9 @@ pub struct Train {
     /// How grey values become binary: none, dynamic, threshold or fixed
     #[arg(long, help_heading = "Training", value_name = "HOW")]
     binarize: Option<String>,
+    /// Operands of matrix products: f32, or bf16 where the processor multiplies it (parameters and sums stay f32)
+    #[arg(long, help_heading = "Training", value_name = "NAME")]
+    precision: Option<String>,
     /// Training rows to set aside for choosing the best epoch: a number (1000) or a share (0.1)
     #[arg(long, help_heading = "Training", value_name = "N")]
     validation: Option<String>,
@@ -157,7 +160,8 @@ impl Train {
         let file = self.config.as_ref().map_or_else(|| Ok(Settings::default()), Settings::load)?;
         let settings = file.merge(flags);
         let data = settings.load_data()?;
-        let (config, notes) = settings.resolve(&data)?;
+        let (mut config, mut notes) = settings.resolve(&data)?;
+        notes.extend(config.fit_precision(ex.isa()).map(|why| format!("{WARNING}{why}")));
         let trainer = Trainer::new(config, data, ex)?;
         // From here on there is a folder, which an early signal must not leave without a checkpoint.
         signals.catch();
@@ -182,6 +186,7 @@ impl Train {
             weight_decay: self.weight_decay,
             schedule: self.schedule.clone(),
             clip: self.clip,
+            precision: self.precision.clone(),
             beta: self.beta,
             warmup_epochs: self.warmup_epochs,
             cycle_epochs: self.cycle_epochs,
@@ -224,14 +229,15 @@ fn introduce(console: &Console, run: &RunFolder, trainer: &Trainer, notes: &[Str
         (epoch, batch) => format!(" from epoch {} batch {}", epoch + 1, batch + 1),
     };
     console.say(format_args!(
-        "{}{from}, batches of {}, {} at {}, seed {}, {}, {}",
+        "{}{from}, batches of {}, {} at {}, seed {}, {}, {}, {}",
         count(config.epochs as usize, "epoch"),
         config.batch_size,
         config.optimizer.kind,
         config.optimizer.learning_rate,
         config.seed,
         count(ex.threads(), "thread"),
-        ex.isa().name()
+        ex.isa().name(),
+        config.precision
     ));
     for note in notes {
         // What is not done as asked is said even to who wants quiet.

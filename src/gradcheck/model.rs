@@ -92,14 +92,15 @@ pub fn check_vae(
     let draw = Draw { noise, stream: Stream::Check, step: 1 };
     let (double, float): (&dyn Estimator<f64>, &dyn Estimator<f32>) = (estimator, estimator);
     let samples = double.samples();
-    let workspace = Workspace::new(&vae, rows, samples, &ex);
-    let mut f = Objective { vae: &vae, estimator: double, beta, x: &x, rows, draw, ex: ex.clone(), workspace };
     let mut params = Params::<f64>::init(vae.layout(), &noise);
+    let workspace = Workspace::new(&vae, &params, rows, samples, &ex);
+    let mut f = Objective { vae: &vae, estimator: double, beta, x: &x, rows, draw, ex: ex.clone(), workspace };
     let gradient = f.gradient(&params);
     let single = {
-        let workspace = Workspace::new(&vae, rows, samples, &ex);
+        let params = params.cast::<f32>();
+        let workspace = Workspace::new(&vae, &params, rows, samples, &ex);
         let mut f = Objective { vae: &vae, estimator: float, beta, x: &x, rows, draw, ex, workspace };
-        f.gradient(&params.cast::<f32>()).cast::<f64>()
+        f.gradient(&params).cast::<f64>()
     };
 
     let mut checks = Vec::new();

@@ -5,10 +5,9 @@
 //! Y = f(A)                                         dX = dA Wᵀ     dW = Xᵀ dA     db = Σ_rows dA
 //! ```
 
-use super::{Activation, Cache, Gradient, InitScheme, Layer, Sides, input_gradient};
+use super::{Activation, Cache, Gradient, InitScheme, Layer, Sides};
 use crate::tensor::{Buffer, Isa, Layout, Mat, Params, Real, Slot};
 use elbo_kernels::activation;
-use elbo_kernels::gemm::{Accum, rows_product};
 
 /// `Y = f(X W + b)`.
 #[derive(Clone, Debug)]
@@ -51,8 +50,8 @@ impl<F: Real> Layer<F> for Dense {
         Cache { buffers, children: vec![] }
     }
     fn forward(&self, isa: Isa, p: &Params<F>, x: Mat<F>, y: &mut Buffer<F>, cache: &mut Cache<F>) {
-        let (rows, panels, bias) = (x.rows(), self.weight.panels(), p.slot(&self.bias));
-        rows_product(isa, x, panels, p.slot(&self.weight), Some(bias), Accum::Replace, y.rows_mut(rows));
+        let rows = x.rows();
+        p.product(isa, &self.weight, Some(&self.bias), x, y.rows_mut(rows));
         if let Some(a) = cache.buffers.first_mut() {
             a.flat_mut(rows).copy_from_slice(y.flat(rows));
         }
@@ -75,7 +74,7 @@ impl<F: Real> Layer<F> for Dense {
             activation::backward(isa, self.activation, at.flat(rows), dy.flat_mut(rows));
         }
         if let Some(dx) = dx {
-            input_gradient(isa, p, &self.weight, dy.rows(rows), dx.rows_mut(rows));
+            p.product_transposed(isa, &self.weight, dy.rows(rows), dx.rows_mut(rows));
         }
     }
     fn gradient<'a>(&self, slot: Slot, x: Mat<'a, F>, dy: Mat<'a, F>, _: &'a Cache<F>) -> Option<Gradient<'a, F>> {

@@ -8,10 +8,9 @@
 //! Both halves are one product, as PyTorch's `Linear(in, 2·out)` followed by `glu`: the first `out` rows of the weight
 //! file are `A`'s, the others `G`'s.
 
-use super::{Cache, Gradient, InitScheme, Layer, input_gradient};
+use super::{Cache, Gradient, InitScheme, Layer};
 use crate::tensor::{Buffer, Isa, Layout, Mat, Params, Real, Slot};
 use elbo_kernels::activation;
-use elbo_kernels::gemm::{Accum, rows_product};
 
 /// `Y = A ⊙ σ(G)`, with `A` and `G` dense.
 #[derive(Clone, Debug)]
@@ -47,9 +46,8 @@ impl<F: Real> Layer<F> for Gated {
         Cache { buffers: vec![joint(), joint()], children: vec![] }
     }
     fn forward(&self, isa: Isa, p: &Params<F>, x: Mat<F>, y: &mut Buffer<F>, cache: &mut Cache<F>) {
-        let (rows, panels, bias) = (x.rows(), self.weight.panels(), p.slot(&self.bias));
-        let joint = &mut cache.buffers[JOINT];
-        rows_product(isa, x, panels, p.slot(&self.weight), Some(bias), Accum::Replace, joint.rows_mut(rows));
+        let (rows, joint) = (x.rows(), &mut cache.buffers[JOINT]);
+        p.product(isa, &self.weight, Some(&self.bias), x, joint.rows_mut(rows));
         let joint = joint.rows(rows);
         let mut y = y.rows_mut(rows);
         for r in 0..rows {
@@ -77,7 +75,7 @@ impl<F: Real> Layer<F> for Gated {
             activation::glu_backward(isa, a, g, dy.row(r), da, dg);
         }
         if let Some(dx) = dx {
-            input_gradient(isa, p, &self.weight, d_joint.rows(rows), dx.rows_mut(rows));
+            p.product_transposed(isa, &self.weight, d_joint.rows(rows), dx.rows_mut(rows));
         }
     }
     fn gradient<'a>(&self, slot: Slot, x: Mat<'a, F>, _: Mat<'a, F>, cache: &'a Cache<F>) -> Option<Gradient<'a, F>> {

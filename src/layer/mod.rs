@@ -21,7 +21,7 @@ pub use init::{Init, InitScheme};
 
 pub use elbo_kernels::activation::Activation;
 
-use crate::tensor::{Buffer, Isa, Mat, MatMut, Params, Real, Slot};
+use crate::tensor::{Buffer, Isa, Mat, Params, Real, Slot};
 use std::fmt::Debug;
 
 /// What a layer keeps between its passes, for one block of rows.
@@ -92,10 +92,3 @@ impl Sides {
 /// A layer for both scalars: what a model holds.
 pub trait AnyLayer: Layer<f32> + Layer<f64> {}
 impl<L: Layer<f32> + Layer<f64>> AnyLayer for L {}
-
-/// `dX = dY Wᵀ`: the rows half of every product with a weight.
-pub(crate) fn input_gradient<F: Real>(isa: Isa, p: &Params<F>, w: &Slot, dy: Mat<F>, dx: MatMut<F>) {
-    use elbo_kernels::gemm::{Accum, rows_product};
-    let (panels, packed) = p.transposed(w);
-    rows_product(isa, dy, &panels, packed, None, Accum::Replace, dx);
-}

@@ -3,7 +3,7 @@
 use super::Vae;
 use crate::estimator::{Terms, Weights};
 use crate::layer::Cache;
-use crate::tensor::{Buffer, Real};
+use crate::tensor::{Buffer, PairBuffer, Precision, Real};
 
 /// What one block of rows needs on its way through a [`Vae`] and back: n rows, k samples each.
 #[derive(Clone, Debug)]
@@ -33,6 +33,8 @@ pub struct Block<F> {
     /// Stands for the decoder's output once its gradient has taken its place: its last layer is linear and never
     /// looks at it.
     pub(super) spent: Buffer<F>,
+    /// In bf16, what the weights pass multiplies, by parameter: X and dY.
+    pub(super) rounded: Vec<(PairBuffer, PairBuffer)>,
 }
 
 impl<F: Real> Block<F> {
@@ -57,7 +59,14 @@ impl<F: Real> Block<F> {
             decoder: crate::layer::Layer::<F>::cache(&vae.decoder, many),
             likelihood: likelihood.cache(many),
             spent: Buffer::default(),
+            rounded: Vec::new(),
         }
+    }
+    /// Prepares for a weights pass in `precision`.
+    #[must_use]
+    pub(super) fn with_precision(self, vae: &Vae, precision: Precision) -> Self {
+        let count = if precision == Precision::Bf16 { vae.layout().entries().len() } else { 0 };
+        Block { rounded: vec![Default::default(); count], ..self }
     }
     /// Rows of z in use: rows times samples.
     pub fn many(&self) -> usize {

@@ -1,22 +1,26 @@
 //! A step in two passes. *Rows*: blocks of rows go through the whole network and back, each on one thread. *Weights*:
-//! each thread makes tiles of the parameters' gradients from what the blocks left.
+//! each thread makes tiles of the parameters' gradients from what the blocks left, and where nothing else needs the
+//! gradient, updates the parameters with it on the spot.
 
 use super::{Block, Vae};
 use crate::estimator::{Batch, Estimator};
 use crate::layer::Gradient;
-use crate::tensor::{Buffer, Exec, Isa, Mat, Noise, Par, Params, Real, Slab, Slot, Stream};
-use elbo_kernels::gemm::{Accum, gradient_tile};
-use elbo_kernels::par::{for_each_mut, for_each_piece};
+use crate::tensor::{Buffer, Exec, Isa, Mat, Noise, Par, Params, Precision, Real, Slab, Stream, Tile, Tiles};
+use elbo_kernels::LANES;
+use elbo_kernels::gemm::{Accum, adam_tile, gradient_tile};
+use elbo_kernels::half::Pair;
+use elbo_kernels::panels::MAX_VECTORS;
+use elbo_kernels::par::{Pieced, for_each_mut, for_each_piece};
 use elbo_kernels::reduce::column_sums;
+use elbo_kernels::update::{self, AdamStep};
 use rand::Rng;
 use rand_distr::StandardNormal;
+use std::sync::Arc;
 
 /// Rows of a block: enough to keep the arithmetic busy, few enough that a block's activations stay in cache.
 const BLOCK_ROWS: usize = 64;
-/// Rows of a tile of a weight's gradient.
-const TILE_ROWS: usize = 96;
 /// Blocks of rows that are summed into a tile in one go.
-const BLOCKS_AT_ONCE: usize = 16;
+const BLOCKS_AT_ONCE: usize = 32;
 /// Multiplications and additions below which a step is faster on one thread than on several.
 const SEQUENTIAL_FLOPS: f64 = 4e6;
 
@@ -102,46 +106,21 @@ impl Stats {
     }
 }
 
-/// A piece of the weights pass: some rows of one panel of one parameter, contiguous in a slab.
-#[derive(Clone, Copy, Debug)]
-struct Tile {
-    slot: Slot,
-    panel: usize,
-    from: usize,
-    to: usize,
-}
-
-impl Tile {
-    fn len(&self) -> usize {
-        (self.to - self.from) * self.slot.panels().panel(self.panel).width
-    }
-}
-
-fn tiles(vae: &Vae) -> Vec<Tile> {
-    let mut tiles = Vec::new();
-    for slot in vae.layout().entries().iter().map(|e| e.slot) {
-        for panel in 0..slot.panels().count() {
-            for from in (0..slot.rows()).step_by(TILE_ROWS) {
-                tiles.push(Tile { slot, panel, from, to: (from + TILE_ROWS).min(slot.rows()) });
-            }
-        }
-    }
-    tiles
-}
-
 /// All memory of a training step, for batches up to a size; a step allocates nothing.
 #[derive(Clone, Debug)]
 pub struct Workspace<F> {
     blocks: Vec<Block<F>>,
-    tiles: Vec<Tile>,
+    tiles: Arc<Tiles>,
+    precision: Precision,
     par: Par,
     stats: Stats,
     mean_kl: Vec<f64>,
 }
 
-/// How `rows` rows fall into at most `blocks` blocks: whole eights where there are enough rows, as evenly as can be.
+/// How `rows` rows fall into at most `blocks` blocks: whole eights where there are enough rows, as evenly as can be. Every
+/// block starts at an even row, so that bf16 pairs the same rows whatever the blocks.
 fn split(rows: usize, blocks: usize) -> impl Iterator<Item = (usize, usize)> {
-    let unit = if rows >= 8 * blocks { 8 } else { 1 };
+    let unit = if rows >= 8 * blocks { 8 } else { 2 };
     let units = rows.div_ceil(unit);
     (0..blocks).map(move |i| {
         let cut = |i: usize| (units * i / blocks * unit).min(rows);
@@ -150,15 +129,18 @@ fn split(rows: usize, blocks: usize) -> impl Iterator<Item = (usize, usize)> {
 }
 
 impl<F: Real> Workspace<F> {
-    /// Memory for batches of up to `batch` rows with `samples` samples each, and for the threads of `ex`.
-    pub fn new(vae: &Vae, batch: usize, samples: usize, ex: &Exec) -> Self {
+    /// Memory for batches of up to `batch` rows with `samples` samples each, for the threads of `ex`, and for parameters
+    /// like `params`: of their layout and precision.
+    pub fn new(vae: &Vae, params: &Params<F>, batch: usize, samples: usize, ex: &Exec) -> Self {
+        let precision = params.precision();
         let flops = vae.flops() * (batch * samples) as f64;
         let threads = if flops < SEQUENTIAL_FLOPS { 1 } else { ex.threads() };
         let count = batch.div_ceil(BLOCK_ROWS).next_multiple_of(threads).clamp(1, batch.max(1));
         let capacity = split(batch, count).map(|(_, rows)| rows).max().unwrap_or(0).next_multiple_of(8);
         Workspace {
-            blocks: (0..count).map(|_| Block::new(vae, capacity, samples)).collect(),
-            tiles: tiles(vae),
+            blocks: (0..count).map(|_| Block::new(vae, capacity, samples).with_precision(vae, precision)).collect(),
+            tiles: Arc::clone(params.tiles()),
+            precision,
             par: if threads == 1 { Par::Sequential } else { ex.par() },
             stats: Stats::new(vae.config().latent),
             mean_kl: Vec::with_capacity(vae.config().latent),
@@ -168,6 +150,14 @@ impl<F: Real> Workspace<F> {
     pub fn blocks(&self) -> &[Block<F>] {
         &self.blocks
     }
+    /// The terms of the last batch.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+    /// Whether batches are few enough blocks for [`Vae::adam`]. Of larger ones, the update is a small part of a step.
+    pub fn fuses(&self) -> bool {
+        self.blocks.len() <= BLOCKS_AT_ONCE
+    }
     /// Whether steps use the pool, or were found too small for it.
     pub fn par(&self) -> Par {
         self.par
@@ -175,7 +165,7 @@ impl<F: Real> Workspace<F> {
 }
 
 impl Vae {
-    /// The objective's terms over a batch of `rows` rows, and its gradient into `grads`, which is replaced.
+    /// The objective's terms over a batch of `rows` rows, and its gradient into `grads`, which is replaced: both passes.
     ///
     /// `fill(r, x)` writes row `r` of the batch; noise comes from `draw`. Call it inside [`Exec::install`].
     #[allow(clippy::too_many_arguments, reason = "a step's inputs and outputs, once")]
@@ -226,8 +216,10 @@ impl Vae {
         });
     }
 
+    /// The first pass: the objective's terms over a batch of `rows` rows, to [`Workspace::stats`], and all that the second
+    /// pass needs. Arguments as for [`loss_grad`](Self::loss_grad).
     #[allow(clippy::too_many_arguments, reason = "a step's inputs, once")]
-    fn rows_pass<F: Real>(
+    pub fn rows_pass<F: Real>(
         &self,
         isa: Isa,
         p: &Params<F>,
@@ -245,49 +237,133 @@ impl Vae {
             self.forward(isa, p, b);
             if alone {
                 self.backward(isa, p, b, estimator, &batch);
+                self.round(isa, b);
             }
         });
         if !alone {
             ws.mean_kl();
             let mean_kl = std::mem::take(&mut ws.mean_kl);
             let batch = Batch { mean_kl: &mean_kl, ..batch };
-            self.each_block(rows, ws, |_, b| self.backward(isa, p, b, estimator, &batch));
+            self.each_block(rows, ws, |_, b| {
+                self.backward(isa, p, b, estimator, &batch);
+                self.round(isa, b);
+            });
             ws.mean_kl = mean_kl;
         }
         ws.sum_stats();
     }
 
-    fn weights_pass<F: Real>(&self, isa: Isa, ws: &Workspace<F>, grads: &mut Slab<F>) {
-        for_each_piece(ws.par, &ws.tiles, grads.data_mut(), Tile::len, |tile, out| {
-            for (i, some) in ws.blocks.chunks(BLOCKS_AT_ONCE).enumerate() {
-                self.gradient_of(isa, tile, some, if i == 0 { Accum::Replace } else { Accum::Add }, out);
+    /// The second pass: the gradient of every parameter into `grads`, which is replaced.
+    pub fn weights_pass<F: Real>(&self, isa: Isa, ws: &Workspace<F>, grads: &mut Slab<F>) {
+        let tiles = ws.tiles.list();
+        let pieces = Pieced::new(grads.data_mut(), ws.tiles.cut());
+        for_each_piece(ws.par, tiles.len(), pieces, |i, out| {
+            for (i_some, some) in ws.blocks.chunks(BLOCKS_AT_ONCE).enumerate() {
+                let accum = if i_some == 0 { Accum::Replace } else { Accum::Add };
+                self.gradient_of(isa, ws.precision, &tiles[i], some, accum, out);
             }
         });
     }
 
-    /// What some blocks add to a tile.
-    fn gradient_of<F: Real>(&self, isa: Isa, tile: &Tile, blocks: &[Block<F>], accum: Accum, out: &mut [F]) {
-        let (layout, panel) = (tile.slot.panels(), tile.slot.panels().panel(tile.panel));
-        let empty = Mat::new(&[], 0, 0, 0);
-        let mut products = [(empty, empty); BLOCKS_AT_ONCE];
-        let mut count = 0;
-        for (i, b) in blocks.iter().enumerate() {
-            match self.gradient(tile.slot, b) {
-                Gradient::Product(x, dy) => {
-                    products[i] = (x, dy);
-                    count += 1;
+    /// The second pass with a step of Adam in it: a tile's gradient goes straight into the update and never to memory.
+    /// The same bits as [`weights_pass`](Self::weights_pass), then [`Optimizer::step`](crate::optim::Optimizer::step) and
+    /// [`Params::refresh`]. `moments` are the first and the second. Panics unless [`Workspace::fuses`].
+    pub fn adam<F: Real>(
+        &self,
+        isa: Isa,
+        ws: &Workspace<F>,
+        step: &AdamStep,
+        p: &mut Params<F>,
+        moments: [&mut Slab<F>; 2],
+    ) {
+        assert!(ws.fuses(), "{} blocks", ws.blocks.len());
+        p.for_each_tile(ws.par, moments, |tile, values, [m, v]| {
+            let (rows, panel, layout) = (tile.rows.clone(), tile.panel, tile.slot.panels());
+            match (self.operands(tile, &ws.blocks), ws.precision) {
+                (None, _) => {
+                    let mut buffer = [F::ZERO; MAX_VECTORS * LANES];
+                    let gradient = &mut buffer[..values.len()];
+                    self.gradient_of(isa, ws.precision, tile, &ws.blocks, Accum::Replace, gradient);
+                    update::adam(isa, step, values, m, v, gradient);
                 }
-                Gradient::Sum(dy) => {
+                (Some(products), Precision::F32) => {
+                    adam_tile(isa, step, &products[..ws.blocks.len()], layout, panel, rows, [values, m, v]);
+                }
+                (Some(_), Precision::Bf16) => {
+                    let (pairs, state) = (pairs(tile, &ws.blocks), [values, m, v].map(F::singles_mut));
+                    adam_tile(isa, step, &pairs[..ws.blocks.len()], layout, panel, rows, state);
+                }
+            }
+        });
+    }
+
+    /// The products that a tile's gradient is made from in some blocks; `None` where it is sums over rows.
+    fn operands<'b, F: Real>(&self, tile: &Tile, blocks: &'b [Block<F>]) -> Option<Products<'b, F>> {
+        let mut products = [const { (Mat::EMPTY, Mat::EMPTY) }; BLOCKS_AT_ONCE];
+        for (product, b) in products.iter_mut().zip(blocks) {
+            match self.gradient(tile.slot, b) {
+                Gradient::Product(x, dy) => *product = (x, dy),
+                Gradient::Sum(_) => return None,
+            }
+        }
+        Some(products)
+    }
+
+    /// What some blocks add to a tile.
+    fn gradient_of<F: Real>(
+        &self,
+        isa: Isa,
+        precision: Precision,
+        tile: &Tile,
+        blocks: &[Block<F>],
+        accum: Accum,
+        out: &mut [F],
+    ) {
+        let (rows, panel, layout) = (tile.rows.clone(), tile.panel, tile.slot.panels());
+        match (self.operands(tile, blocks), precision) {
+            (None, _) => {
+                let panel = layout.panel(panel);
+                for (i, b) in blocks.iter().enumerate() {
+                    let Gradient::Sum(dy) = self.gradient(tile.slot, b) else { unreachable!("one kind in all blocks") };
                     let from = dy.data().get(panel.col..).unwrap_or_default();
                     let add = i > 0 || accum == Accum::Add;
                     column_sums(isa, dy.rows(), dy.stride(), panel.width, from, out, add);
                 }
             }
-        }
-        if count > 0 {
-            gradient_tile(isa, &products[..count], layout, tile.panel, tile.from..tile.to, accum, out);
+            (Some(products), Precision::F32) => {
+                gradient_tile(isa, &products[..blocks.len()], layout, panel, rows, accum, out);
+            }
+            (Some(_), Precision::Bf16) => {
+                let pairs = &pairs(tile, blocks)[..blocks.len()];
+                gradient_tile(isa, pairs, layout, panel, rows, accum, F::singles_mut(out));
+            }
         }
     }
+
+    /// Rounds what the weights pass multiplies, if the block is of a network in bf16.
+    fn round<F: Real>(&self, isa: Isa, b: &mut Block<F>) {
+        let mut rounded = std::mem::take(&mut b.rounded);
+        for (entry, rounded) in self.layout().entries().iter().zip(&mut rounded) {
+            if let Gradient::Product(x, dy) = self.gradient(entry.slot, b) {
+                rounded.0.round(isa, x);
+                rounded.1.round(isa, dy);
+            }
+        }
+        b.rounded = rounded;
+    }
+}
+
+/// X and dY of each block of rows.
+type Products<'b, X> = [(Mat<'b, X>, Mat<'b, X>); BLOCKS_AT_ONCE];
+
+/// The rounded operands of a tile's gradient in some blocks.
+fn pairs<'b, F: Real>(tile: &Tile, blocks: &'b [Block<F>]) -> Products<'b, Pair> {
+    let mut pairs = [const { (Mat::EMPTY, Mat::EMPTY) }; BLOCKS_AT_ONCE];
+    for (pair, b) in pairs.iter_mut().zip(blocks) {
+        let (x, dy) = &b.rounded[tile.slot.index()];
+        *pair = (x.pairs(), dy.pairs());
+    }
+    pairs
 }
 
 /// A block's rows and noise.

@@ -104,6 +104,18 @@ impl<F: Real> Optimizer<F> {
             [a, b, ..] => pieces(isa, par, step, [p, a.data_mut(), b.data_mut()], g),
         }
     }
+    /// For a caller that updates parameters itself, tile by tile: counts a step, and gives its arithmetic and both moments.
+    /// `None`, and nothing counted, where the optimizer is not Adam or AdamW.
+    pub fn fused(&mut self, learning_rate: f64) -> Option<(AdamStep, [&mut Slab<F>; 2])> {
+        if self.state.len() != 2 {
+            return None;
+        }
+        self.steps += 1;
+        match (self.arithmetic(learning_rate), &mut self.state[..]) {
+            (Step::Adam(step), [m, v]) => Some((step, [m, v])),
+            _ => None,
+        }
+    }
     fn arithmetic(&self, learning_rate: f64) -> Step {
         let c = &self.config;
         let adam = |weight_decay, decoupled_weight_decay| {

@@ -1,7 +1,8 @@
 //! Memory for one matrix of a block of rows, allocated once and used for any number of rows up to its capacity.
 
 use super::Real;
-use elbo_kernels::{LANES, Mat, MatMut};
+use elbo_kernels::half::{Pair, pair_rows};
+use elbo_kernels::{Isa, LANES, Mat, MatMut};
 use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis};
 
 /// A matrix of `capacity × cols` whose rows are padded with zeros to whole vectors, so that kernels may read past the
@@ -15,7 +16,9 @@ pub struct Buffer<F> {
 impl<F: Real> Buffer<F> {
     /// Zeros.
     pub fn new(capacity: usize, cols: usize) -> Self {
-        Buffer { data: Array2::default((capacity, cols.next_multiple_of(LANES))), cols }
+        // Rows an odd number of vectors apart: a column's cache lines then fall into different sets of a cache.
+        let stride = (cols.div_ceil(LANES) | 1) * LANES;
+        Buffer { data: Array2::default((capacity, stride)), cols }
     }
     /// Columns, without the padding.
     pub fn cols(&self) -> usize {
@@ -64,5 +67,32 @@ impl<F: Real> Buffer<F> {
         let mut view = self.data.slice_axis_mut(Axis(0), (..rows).into());
         view.slice_axis_inplace(Axis(1), (..self.cols).into());
         view
+    }
+}
+
+/// A matrix of a block of rows, rounded to bf16 in pairs of two rows. Its memory grows to the largest block that it has held.
+#[derive(Clone, Debug, Default)]
+pub struct PairBuffer {
+    data: Vec<Pair>,
+    rows: usize,
+    cols: usize,
+    stride: usize,
+}
+
+impl PairBuffer {
+    /// Rounds a matrix, the first rows of a [`Buffer`] with their padding.
+    pub fn round<F: Real>(&mut self, isa: Isa, x: Mat<F>) {
+        (self.rows, self.cols, self.stride) = (x.rows().div_ceil(2), x.cols(), x.stride());
+        let len = self.rows * self.stride;
+        if self.data.len() < len {
+            self.data.resize(len, Pair::default());
+        }
+        if len > 0 {
+            pair_rows(isa, F::singles(&x.data()[..x.rows() * self.stride]), self.stride, &mut self.data[..len]);
+        }
+    }
+    /// The pairs, (rows / 2, columns).
+    pub fn pairs(&self) -> Mat<'_, Pair> {
+        Mat::new(&self.data, self.rows, self.cols, self.stride)
     }
 }

@@ -2,14 +2,20 @@
 
 mod buffer;
 mod exec;
+mod layout;
 mod noise;
 mod params;
+mod precision;
 mod real;
+mod tile;
 
-pub use buffer::Buffer;
+pub use buffer::{Buffer, PairBuffer};
 pub use elbo_kernels::par::Par;
 pub use elbo_kernels::{Isa, Mat, MatMut};
 pub use exec::Exec;
+pub use layout::{Entry, Layout, Slab, Slot};
 pub use noise::{Noise, Stream};
-pub use params::{Entry, Layout, Params, Slab, Slot};
+pub use params::Params;
+pub use precision::Precision;
 pub use real::Real;
+pub use tile::{Tile, Tiles};

@@ -1,230 +1,49 @@
-//! Flat state: every parameter of a model in one slab, its gradient in a second, its moments in two more.
+//! A model's parameters, and the copies of its weights that products read.
 //!
-//! A layer holds [`Slot`]s, never data. A slot knows its shape and its place; weights are stored in the order of
-//! [`Panels`], which only this file packs and unpacks: files and checks see plain rows and columns.
+//! `Y = X W` reads the values themselves, `dX = dY Wᵀ` a transposed copy. In bf16 both read copies in pairs of rows.
+//! Copies are made tile by tile, right after a tile's values have changed.
 
-use super::{Noise, Real, Stream};
-use crate::layer::Init;
-use elbo_kernels::Element;
+use super::tile::{Tile, Tiles};
+use super::{Layout, Noise, Precision, Real, Slab, Slot, Stream};
+use elbo_kernels::gemm::{Accum, rows_product, rows_product_half};
+use elbo_kernels::half::{Pair, pair_rows};
 use elbo_kernels::panels::Panels;
-use elbo_kernels::par::{Par, for_each_piece};
-use ndarray::Array2;
+use elbo_kernels::par::{Par, Pieced, for_each_piece};
+use elbo_kernels::transpose::{transpose_tile, transpose_tile_half};
+use elbo_kernels::{Isa, Mat, MatMut};
+use std::sync::Arc;
 
-/// Where a parameter lies: `rows × cols` at an offset of a slab. A weight is (in, out), a bias (1, out).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Slot {
-    index: usize,
-    offset: usize,
-    transposed: Option<usize>,
-    panels: Panels,
-}
-
-impl Slot {
-    /// Its number in the layout.
-    pub fn index(&self) -> usize {
-        self.index
-    }
-    /// Its storage order.
-    pub fn panels(&self) -> &Panels {
-        &self.panels
-    }
-    /// Rows: a weight's inputs.
-    pub fn rows(&self) -> usize {
-        self.panels.rows()
-    }
-    /// Columns: a weight's outputs.
-    pub fn cols(&self) -> usize {
-        self.panels.cols()
-    }
-    /// Real elements, without padding.
-    pub fn count(&self) -> usize {
-        self.rows() * self.cols()
-    }
-    /// Whether a transposed copy is kept, for the gradient of the layer's input.
-    pub fn has_transpose(&self) -> bool {
-        self.transposed.is_some()
-    }
-    /// Its range of the slab, padding included.
-    pub fn range(&self) -> std::ops::Range<usize> {
-        self.offset..self.offset + self.panels.len()
-    }
-}
-
-/// One parameter's entry in a [`Layout`].
-#[derive(Clone, PartialEq, Debug)]
-pub struct Entry {
-    /// Its name in files, such as `encoder.0.weight`.
-    pub name: String,
-    /// Its shape and place.
-    pub slot: Slot,
-    /// How it starts.
-    pub init: Init,
-    /// Whether it is a vector: a bias, a gain, a log-variance.
-    pub vector: bool,
-}
-
-impl Entry {
-    /// Its shape in files: (out, in), or (out) for a vector.
-    pub fn shape(&self) -> Vec<usize> {
-        if self.vector { vec![self.slot.cols()] } else { vec![self.slot.cols(), self.slot.rows()] }
-    }
-}
-
-/// The names, shapes and places of a model's parameters, in canonical order.
-#[derive(Clone, PartialEq, Debug, Default)]
-pub struct Layout {
-    entries: Vec<Entry>,
-    path: Vec<String>,
-    len: usize,
-    transposed_len: usize,
-    transposes: bool,
-}
-
-impl Layout {
-    /// An empty layout.
-    pub fn new() -> Self {
-        Layout { transposes: true, ..Layout::default() }
-    }
-    /// Adds what `f` adds, with `name` before its parameters' names.
-    pub fn scope<R>(&mut self, name: impl ToString, f: impl FnOnce(&mut Self) -> R) -> R {
-        self.path.push(name.to_string());
-        let out = f(self);
-        self.path.pop();
-        out
-    }
-    /// Adds what `f` adds without the transposed copies that an input's gradient needs: for a layer whose input
-    /// nobody differentiates.
-    pub fn without_input_gradient<R>(&mut self, f: impl FnOnce(&mut Self) -> R) -> R {
-        let before = std::mem::replace(&mut self.transposes, false);
-        let out = f(self);
-        self.transposes = before;
-        out
-    }
-    fn push(&mut self, name: &str, (rows, cols): (usize, usize), init: Init, vector: bool) -> Slot {
-        let transposes = self.transposes && !vector;
-        let panels = Panels::new(rows, cols);
-        let transposed = transposes.then_some(self.transposed_len);
-        if transposes {
-            self.transposed_len += Panels::new(cols, rows).len();
-        }
-        let slot = Slot { index: self.entries.len(), offset: self.len, transposed, panels };
-        self.len += panels.len();
-        let path: Vec<&str> = self.path.iter().map(String::as_str).chain([name]).collect();
-        self.entries.push(Entry { name: path.join("."), slot, init, vector });
-        slot
-    }
-    /// Adds a weight of `inputs × outputs`.
-    pub fn weight(&mut self, name: &str, inputs: usize, outputs: usize, init: Init) -> Slot {
-        self.push(name, (inputs, outputs), init, false)
-    }
-    /// Adds a vector: a bias, a gain, a log-variance.
-    pub fn vector(&mut self, name: &str, len: usize, init: Init) -> Slot {
-        self.push(name, (1, len), init, true)
-    }
-    /// The parameters, in canonical order.
-    pub fn entries(&self) -> &[Entry] {
-        &self.entries
-    }
-    /// The entry of a name.
-    pub fn find(&self, name: &str) -> Option<&Entry> {
-        self.entries.iter().find(|e| e.name == name)
-    }
-    /// Elements of a slab, padding included.
-    pub fn len(&self) -> usize {
-        self.len
-    }
-    /// Whether there are no parameters.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-    /// Real parameters, without padding.
-    pub fn count(&self) -> usize {
-        self.entries.iter().map(|e| e.slot.count()).sum()
-    }
-}
-
-/// One number for each parameter of a layout: values, gradients or moments.
-#[derive(Clone, PartialEq, Debug, Default)]
-pub struct Slab<F> {
-    data: Box<[F]>,
-}
-
-impl<F: Real> Slab<F> {
-    /// Zeros.
-    pub fn zeros(layout: &Layout) -> Self {
-        Slab { data: vec![F::ZERO; layout.len()].into() }
-    }
-    /// All of it, in storage order, padding included.
-    pub fn data(&self) -> &[F] {
-        &self.data
-    }
-    /// As [`data`](Self::data), to be written. Padding must stay zero.
-    pub fn data_mut(&mut self) -> &mut [F] {
-        &mut self.data
-    }
-    /// A slot's part, in storage order.
-    pub fn slot(&self, slot: &Slot) -> &[F] {
-        &self.data[slot.range()]
-    }
-    /// A slot's element.
-    pub fn get(&self, slot: &Slot, row: usize, col: usize) -> F {
-        self.data[slot.offset + slot.panels.index(row, col)]
-    }
-    /// Sets a slot's element.
-    pub fn set(&mut self, slot: &Slot, row: usize, col: usize, value: F) {
-        self.data[slot.offset + slot.panels.index(row, col)] = value;
-    }
-    /// A slot as plain (out, in) rows and columns, PyTorch's layout of a weight; a vector as (out, 1).
-    pub fn unpack(&self, slot: &Slot) -> Array2<F> {
-        let mut out = Array2::default((slot.cols(), slot.rows()));
-        let data = out.as_slice_mut().unwrap_or_default();
-        slot.panels.unpack(self.slot(slot), [1, slot.rows()], data);
-        out
-    }
-    /// The inverse of [`unpack`](Self::unpack), from a slice in (out, in) order. Panics when its length is not the slot's.
-    pub fn pack(&mut self, slot: &Slot, plain: &[F]) {
-        assert_eq!(plain.len(), slot.count(), "a slot of {}×{}", slot.rows(), slot.cols());
-        slot.panels.pack(plain, [1, slot.rows()], &mut self.data[slot.range()]);
-    }
-    /// The same numbers in the other scalar.
-    pub fn cast<G: Real>(&self) -> Slab<G> {
-        Slab { data: self.data.iter().map(|x| G::from_f64(Element::to_f64(*x))).collect() }
-    }
-}
-
-/// A panel of a weight's transpose: a piece of work for [`Params::refresh`].
-#[derive(Clone, Copy, Debug)]
-struct TransposePanel {
-    slot: Slot,
-    panel: usize,
-}
-
-/// A model's parameters, with a transposed copy of each weight through which an input's gradient flows.
+/// A model's parameters, with the copies of each weight that products need.
 #[derive(Clone, Debug)]
 pub struct Params<F> {
     values: Slab<F>,
-    transposed: Box<[F]>,
-    panels: Vec<TransposePanel>,
+    copies: Copies<F>,
+    tiles: Arc<Tiles>,
+}
+
+/// Copies of the weights, by what products read.
+#[derive(Clone, Debug)]
+enum Copies<F> {
+    /// The transposes.
+    Full { transposed: Box<[F]> },
+    /// The weights and their transposes, in pairs of rows.
+    Half { weights: Box<[Pair]>, transposed: Box<[Pair]> },
 }
 
 impl<F: Real> Params<F> {
     /// Zeros.
     pub fn zeros(layout: &Layout) -> Self {
-        let panels = layout.entries.iter().filter(|e| e.slot.transposed.is_some()).flat_map(|e| {
-            let turned = Panels::new(e.slot.cols(), e.slot.rows());
-            (0..turned.count()).map(|panel| TransposePanel { slot: e.slot, panel })
-        });
         Params {
             values: Slab::zeros(layout),
-            transposed: vec![F::ZERO; layout.transposed_len].into(),
-            panels: panels.collect(),
+            copies: Copies::Full { transposed: vec![F::ZERO; layout.copies_len().transposed].into() },
+            tiles: Arc::new(Tiles::new(layout)),
         }
     }
     /// Initial values: a function of the layout and the seed.
     pub fn init(layout: &Layout, noise: &Noise) -> Self {
         let mut params = Self::zeros(layout);
-        for e in &layout.entries {
-            let mut rng = noise.rng(Stream::Init, 0, e.slot.index as u64, 0);
+        for e in layout.entries() {
+            let mut rng = noise.rng(Stream::Init, 0, e.slot.index() as u64, 0);
             // Drawn in PyTorch's order (out, in) and in f32, so that f32 and f64 start from the same values.
             let plain = e.init.draw(e.slot.cols(), e.slot.rows(), &mut rng);
             let plain: Vec<F> = plain.iter().map(|x| F::from_f64(f64::from(*x))).collect();
@@ -245,27 +64,124 @@ impl<F: Real> Params<F> {
     pub fn slot(&self, slot: &Slot) -> &[F] {
         self.values.slot(slot)
     }
-    /// A weight's transpose, packed as an `out × in` matrix. Panics when the layout kept none.
-    pub fn transposed(&self, slot: &Slot) -> (Panels, &[F]) {
-        let panels = Panels::new(slot.cols(), slot.rows());
-        let Some(at) = slot.transposed else { panic!("parameter {} keeps no transpose", slot.index) };
-        (panels, &self.transposed[at..at + panels.len()])
+    /// How the parameters are cut into tiles.
+    pub fn tiles(&self) -> &Arc<Tiles> {
+        &self.tiles
     }
-    /// Brings the transposed copies up to date.
-    pub fn refresh(&mut self, par: Par) {
-        let values = &self.values;
-        let turned = |t: &TransposePanel| Panels::new(t.slot.cols(), t.slot.rows());
-        let len = |t: &TransposePanel| t.slot.cols() * turned(t).panel(t.panel).width;
-        for_each_piece(par, &self.panels, &mut self.transposed, len, |t, out| {
-            turned(t).transpose_panel(t.panel, &t.slot.panels, values.slot(&t.slot), out);
-        });
-    }
-    /// The same parameters in the other scalar.
-    pub fn cast<G: Real>(&self) -> Params<G> {
-        Params {
-            values: self.values.cast(),
-            transposed: self.transposed.iter().map(|x| G::from_f64(Element::to_f64(*x))).collect(),
-            panels: self.panels.clone(),
+    /// What the operands of products are rounded to.
+    pub fn precision(&self) -> Precision {
+        match self.copies {
+            Copies::Full { .. } => Precision::F32,
+            Copies::Half { .. } => Precision::Bf16,
         }
     }
+
+    /// Changes tiles of the values, each on one thread, with the same tiles of `others`: `f(tile, values, others)`. A
+    /// tile's copies follow while it is in cache. Panics when a slab is of another layout.
+    pub fn for_each_tile<const N: usize>(
+        &mut self,
+        par: Par,
+        others: [&mut Slab<F>; N],
+        f: impl Fn(&Tile, &mut [F], [&mut [F]; N]) + Sync,
+    ) {
+        // Copies have the same bits from every instruction set.
+        let (tiles, isa) = (&*self.tiles, Isa::default());
+        let values = Pieced::new(self.values.data_mut(), &tiles.values);
+        let slabs = (values, others.map(|slab| Pieced::new(slab.data_mut(), &tiles.values)));
+        let count = tiles.list().len();
+        match &mut self.copies {
+            Copies::Full { transposed } => {
+                let pieces = (slabs, Pieced::new(transposed, &tiles.transposed));
+                for_each_piece(par, count, pieces, |i, ((values, others), turned)| {
+                    let tile = &tiles.list()[i];
+                    f(tile, values, others);
+                    if !turned.is_empty() {
+                        transpose_tile(isa, values, tile.width(), turned, tile.turned_width());
+                    }
+                });
+            }
+            Copies::Half { weights, transposed } => {
+                let copies = (Pieced::new(weights, &tiles.pairs), Pieced::new(transposed, &tiles.transposed_pairs));
+                for_each_piece(par, count, (slabs, copies), |i, ((values, others), (pairs, turned))| {
+                    let tile = &tiles.list()[i];
+                    f(tile, values, others);
+                    if !pairs.is_empty() {
+                        pair_rows(isa, F::singles(values), tile.width(), pairs);
+                    }
+                    if !turned.is_empty() {
+                        transpose_tile_half(isa, F::singles(values), tile.width(), turned, tile.turned_width());
+                    }
+                });
+            }
+        }
+    }
+    /// Brings the copies up to date.
+    pub fn refresh(&mut self, par: Par) {
+        self.for_each_tile(par, [], |_, _, []| {});
+    }
+
+    /// `Y = X W + b` for a weight and, if there is one, its bias: x is (rows, in), y (rows, out).
+    pub fn product(&self, isa: Isa, weight: &Slot, bias: Option<&Slot>, x: Mat<F>, y: MatMut<F>) {
+        let bias = bias.map(|slot| self.slot(slot));
+        match (&self.copies, weight.pairs()) {
+            (Copies::Half { weights, .. }, Some(at)) => {
+                half_product(isa, x, weight.panels(), &weights[at..], bias, y);
+            }
+            _ => rows_product(isa, x, weight.panels(), self.slot(weight), bias, Accum::Replace, y),
+        }
+    }
+    /// `dX = dY Wᵀ`: dy is (rows, out), dx (rows, in). Panics when the layout kept no transpose of the weight.
+    pub fn product_transposed(&self, isa: Isa, weight: &Slot, dy: Mat<F>, dx: MatMut<F>) {
+        let turned = Panels::new(weight.cols(), weight.rows());
+        let start = |at: Option<usize>| match at {
+            Some(at) => at,
+            None => panic!("parameter {} keeps no transpose", weight.index()),
+        };
+        match &self.copies {
+            Copies::Full { transposed } => {
+                let at = start(weight.transposed());
+                rows_product(isa, dy, &turned, &transposed[at..at + turned.len()], None, Accum::Replace, dx);
+            }
+            Copies::Half { transposed, .. } => {
+                half_product(isa, dy, &turned, &transposed[start(weight.transposed_pairs())..], None, dx);
+            }
+        }
+    }
+
+    /// The same parameters in the other scalar, whose products are not rounded.
+    pub fn cast<G: Real>(&self) -> Params<G> {
+        let len = self.tiles.transposed.end();
+        let mut cast = Params {
+            values: self.values.cast(),
+            copies: Copies::Full { transposed: vec![G::ZERO; len].into() },
+            tiles: Arc::clone(&self.tiles),
+        };
+        cast.refresh(Par::Sequential);
+        cast
+    }
+}
+
+impl Params<f32> {
+    /// The same values, with the operands of products rounded to `precision`.
+    #[must_use]
+    pub fn with_precision(self, precision: Precision) -> Self {
+        let Params { values, tiles, .. } = self;
+        let copies = match precision {
+            Precision::F32 => Copies::Full { transposed: vec![0.0; tiles.transposed.end()].into() },
+            Precision::Bf16 => Copies::Half {
+                weights: vec![Pair::default(); tiles.pairs.end()].into(),
+                transposed: vec![Pair::default(); tiles.transposed_pairs.end()].into(),
+            },
+        };
+        let mut params = Params { values, copies, tiles };
+        params.refresh(Par::Sequential);
+        params
+    }
+}
+
+fn half_product<F: Real>(isa: Isa, x: Mat<F>, w: &Panels, packed: &[Pair], bias: Option<&[F]>, mut y: MatMut<F>) {
+    let x = Mat::new(F::singles(x.data()), x.rows(), x.cols(), x.stride());
+    let (rows, cols, stride) = (y.rows(), y.cols(), y.stride());
+    let y = MatMut::new(F::singles_mut(y.data()), rows, cols, stride);
+    rows_product_half(isa, x, w, &packed[..w.pairs().len()], bias.map(F::singles), y);
 }

@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::estimator::{BetaSchedule, Elbo, FreeBits};
 use crate::model::{Preset, Vae, VaeConfig};
 use crate::optim::{OptimizerConfig, Schedule};
+use crate::tensor::{Isa, Precision};
 
 /// A training run's choices. Two runs with equal configurations and data end in the same bytes.
 #[derive(Clone, PartialEq, Debug)]
@@ -30,6 +31,8 @@ pub struct TrainConfig {
     pub binarize: Binarize,
     /// Epochs without improvement on the validation split after which training stops.
     pub patience: Option<u64>,
+    /// What the operands of matrix products are rounded to.
+    pub precision: Precision,
     /// The seed of everything random.
     pub seed: u64,
 }
@@ -48,6 +51,7 @@ impl TrainConfig {
             clip: None,
             binarize: Binarize::None,
             patience: None,
+            precision: Precision::F32,
             seed: 0,
         }
     }
@@ -61,6 +65,15 @@ impl TrainConfig {
     /// The objective.
     pub fn estimator(&self) -> Elbo {
         Elbo::new(1, self.free_bits)
+    }
+    /// Falls back to f32 where the instruction set has no products of bf16, and says so.
+    pub fn fit_precision(&mut self, isa: Isa) -> Option<String> {
+        let lacks = self.precision == Precision::Bf16 && !isa.has_half();
+        lacks.then(|| {
+            self.precision = Precision::F32;
+            let isa = isa.name();
+            format!("the instruction set {isa} has no products of bf16 (AVX512-BF16 has); training goes on in f32")
+        })
     }
     /// Steps of an epoch on `rows` rows.
     pub fn steps_per_epoch(&self, rows: usize) -> u64 {

@@ -53,6 +53,7 @@ impl Settings {
             None => None,
         };
         config.clip = self.clip;
+        config.precision = parse(&self.precision, "precision", config.precision)?;
         config.binarize = parse(&self.binarize, "binarize", config.binarize)?;
         config.patience = self.patience;
         config.seed = self.seed.unwrap_or(config.seed);
@@ -193,6 +194,7 @@ impl Settings {
             weight_decay: Some(optimizer.weight_decay),
             schedule: Some(config.schedule.to_string()),
             clip: config.clip,
+            precision: Some(config.precision.to_string()),
             beta: Some(config.beta.beta()),
             warmup_epochs,
             cycle_epochs: cycle.map(|(epochs, _)| epochs),

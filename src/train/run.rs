@@ -15,7 +15,7 @@ use super::checkpoint::{self, CHECKPOINT_FILE, Checkpoint, FREE};
 use super::saved::Encoded;
 use super::{
     EpochReport, Flow, METRICS_FILE, MODEL_FILE, MetricsLine, ModelInfo, Observer, SavedModel, Selected, Settings,
-    StepReport, Trainer, pictures,
+    StepReport, Trainer, WARNING, pictures,
 };
 use crate::data::Dataset;
 use crate::error::{Error, ErrorKind, Result};
@@ -183,7 +183,7 @@ impl RunFolder {
 
     fn restore(path: &Path, settings: Settings, data: Dataset, ex: Exec) -> Result<(RunFolder, Trainer, Vec<String>)> {
         let at_config = |e: Error| e.within(path.join(CONFIG_FILE).display().to_string());
-        let (config, warnings) = settings.resolve(&data).map_err(at_config)?;
+        let (mut config, mut warnings) = settings.resolve(&data).map_err(at_config)?;
         let file = path.join(CHECKPOINT_FILE);
         let at_checkpoint = |e: Error| e.within(file.display().to_string());
         let checkpoint = Checkpoint::read(&file)?;
@@ -195,6 +195,7 @@ impl RunFolder {
             let what = format!("{} epochs asked for, and epoch {begun} has begun", config.epochs);
             return Err(Error::input(what).at(path.display().to_string()).hint("ask for more epochs"));
         }
+        warnings.extend(config.fit_precision(ex.isa()).map(|why| format!("{WARNING}{why}")));
         let mut trainer = Trainer::new(config, data, ex)?;
         checkpoint.restore(&mut trainer).map_err(at_checkpoint)?;
         let run = RunFolder {

@@ -89,6 +89,8 @@ settings! {
     schedule: String,
     /// Largest global norm of a gradient.
     clip: f64,
+    /// What the operands of matrix products are rounded to: "f32" or "bf16".
+    precision: String,
     /// The KL's weight.
     beta: f64,
     /// Epochs over which the KL's weight rises from 0; parts of an epoch count.

@@ -7,7 +7,7 @@ use crate::data::{Batches, Binarize, Dataset, View};
 use crate::error::{Error, Result};
 use crate::estimator::{Elbo, Estimator};
 use crate::model::{Draw, Inference, Stats, Vae, Workspace};
-use crate::optim::{Optimizer, clip_global_norm};
+use crate::optim::{Optimizer, OptimizerKind, clip_global_norm};
 use crate::tensor::{Exec, Noise, Params, Slab, Stream};
 use std::time::Instant;
 
@@ -121,7 +121,7 @@ pub struct Trainer {
     vae: Vae,
     estimator: Elbo,
     params: Params<f32>,
-    grads: Slab<f32>,
+    grads: Option<Slab<f32>>,
     optimizer: Optimizer<f32>,
     workspace: Workspace<f32>,
     batches: Batches,
@@ -141,11 +141,14 @@ impl Trainer {
         let noise = Noise::new(config.seed);
         let size = config.batch_size.min(data.train().len());
         let estimator = config.estimator();
+        let params = Params::init(vae.layout(), &noise).with_precision(config.precision);
+        let workspace = Workspace::new(&vae, &params, size, Estimator::<f32>::samples(&estimator), &ex);
+        let fuses = config.clip.is_none() && workspace.fuses() && config.optimizer.kind != OptimizerKind::Sgd;
         Ok(Trainer {
-            params: Params::init(vae.layout(), &noise),
-            grads: Slab::zeros(vae.layout()),
+            params,
+            grads: (!fuses).then(|| Slab::zeros(vae.layout())),
             optimizer: Optimizer::new(&config.optimizer, vae.layout())?,
-            workspace: Workspace::new(&vae, size, Estimator::<f32>::samples(&estimator), &ex),
+            workspace,
             batches: Batches::new(data.train().len(), size, noise)?,
             state: State { epoch: 0, step: 0, batch: 0, sums: Stats::new(config.vae.latent), best: None },
             pace: Pace::default(),
@@ -156,6 +159,12 @@ impl Trainer {
             estimator,
             noise,
         })
+    }
+    /// Lets gradients go to memory before the optimizer takes them, as where they are clipped: slower, and the same bytes.
+    #[must_use]
+    pub fn unfused(mut self) -> Self {
+        self.grads.get_or_insert_with(|| Slab::zeros(self.vae.layout()));
+        self
     }
     /// The run's choices.
     pub fn config(&self) -> &TrainConfig {
@@ -268,7 +277,7 @@ impl Trainer {
 
     /// One step: the objective's gradient over the next batch, and the optimizer's update.
     fn step(&mut self) -> Result<StepReport> {
-        let (isa, par, step) = (self.ex.isa(), self.workspace.par(), self.state.step);
+        let (isa, step) = (self.ex.isa(), self.state.step);
         let (view, noise, binarize) = (self.data.train(), self.noise, self.config.binarize);
         let rows = self.batches.batch(self.state.batch as usize);
         let fill = |r: usize, x: &mut [f32]| {
@@ -280,32 +289,37 @@ impl Trainer {
         };
         let draw = Draw { noise, stream: Stream::Train, step };
         let (beta, lr) = (self.beta(step), self.learning_rate(step));
-        let stats = self.vae.loss_grad(
-            isa,
-            &self.params,
-            rows.len(),
-            &fill,
-            &draw,
-            &self.estimator,
-            beta,
-            &mut self.workspace,
-            &mut self.grads,
-        );
+        let (vae, ws, estimator) = (&self.vae, &mut self.workspace, &self.estimator);
+        vae.rows_pass(isa, &self.params, rows.len(), &fill, &draw, estimator, beta, ws);
+        let stats = ws.stats();
         if !stats.neg_elbo().is_finite() {
-            let stats = stats.clone();
-            return Err(diverged(step + 1, &stats, &self.vae, &self.params, &self.workspace));
+            return Err(diverged(step + 1, stats, vae, &self.params, ws));
         }
         let train = Metrics::from(stats);
         self.pace.rows += stats.rows;
         self.state.sums.add(stats);
-        let clip = self.config.clip;
-        let gradient_norm = clip.map(|max| clip_global_norm(isa, par, self.vae.layout(), &mut self.grads, max));
-        self.optimizer.step(isa, par, self.params.values_mut(), &self.grads, lr);
-        self.params.refresh(par);
+        let gradient_norm = self.update(lr);
         self.state.step += 1;
         self.state.batch += 1;
-        let rows = (self.state.sums.rows, view.len() as u64);
+        let rows = (self.state.sums.rows, self.data.train().len() as u64);
         Ok(StepReport { step: self.state.step, epoch: self.state.epoch + 1, rows, train, gradient_norm })
+    }
+
+    /// The parameters' update by the gradient of the batch that the workspace holds. Returns the gradient's norm before
+    /// clipping, if clipping is on.
+    fn update(&mut self, learning_rate: f64) -> Option<f64> {
+        let (isa, par, ws) = (self.ex.isa(), self.workspace.par(), &self.workspace);
+        let Some(grads) = &mut self.grads else {
+            if let Some((step, moments)) = self.optimizer.fused(learning_rate) {
+                self.vae.adam(isa, ws, &step, &mut self.params, moments);
+            }
+            return None;
+        };
+        self.vae.weights_pass(isa, ws, grads);
+        let norm = self.config.clip.map(|max| clip_global_norm(isa, par, self.vae.layout(), grads, max));
+        self.optimizer.step(isa, par, self.params.values_mut(), grads, learning_rate);
+        self.params.refresh(par);
+        norm
     }
 
     fn end_epoch(&mut self, observer: &mut dyn Observer) -> Result<Flow> {

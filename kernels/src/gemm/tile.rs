@@ -1,0 +1,248 @@
+//! The micro-tile: a few rows by a few vectors of the output, held in registers while `k` runs.
+
+use crate::half::Pair;
+use crate::isa::{Isa, Op, sealed};
+use crate::simd::{Element, LANES, Simd};
+
+/// A left operand by address: element `(i, p)` at `ptr + i * row + p * col`.
+#[derive(Clone, Copy)]
+pub(super) struct Left<E> {
+    pub ptr: *const E,
+    pub row: usize,
+    pub col: usize,
+}
+
+/// What a tile is computed from: pieces of `k` in order. A rows product has one, a gradient one for each block of rows.
+pub(super) trait Pieces<E>: Copy {
+    /// The pieces' number.
+    fn count(self) -> usize;
+    /// Piece `p`: its length in `k`, and its operands' addresses at the tile's first row and column.
+    fn get(self, p: usize) -> (usize, Left<E>, *const E, usize);
+}
+
+/// One piece.
+#[derive(Clone, Copy)]
+pub(super) struct Whole<E> {
+    pub k: usize,
+    pub a: Left<E>,
+    pub b: *const E,
+    pub ldb: usize,
+}
+
+impl<E: Element> Pieces<E> for Whole<E> {
+    #[inline(always)]
+    fn count(self) -> usize {
+        1
+    }
+    #[inline(always)]
+    fn get(self, _: usize) -> (usize, Left<E>, *const E, usize) {
+        (self.k, self.a, self.b, self.ldb)
+    }
+}
+
+/// What one step of `k` does to an accumulator.
+pub trait Multiply {
+    /// `acc + x b`
+    ///
+    /// # Safety
+    /// Of pairs: as for [`Simd::dot2`].
+    unsafe fn add<S: Simd>(s: S, x: S::V, b: S::V, acc: S::V) -> S::V;
+}
+
+/// Operands of the accumulators' own type: one fused multiply-add.
+#[derive(Debug)]
+pub struct Singles;
+
+impl Multiply for Singles {
+    #[inline(always)]
+    unsafe fn add<S: Simd>(s: S, x: S::V, b: S::V, acc: S::V) -> S::V {
+        s.fma(x, b, acc)
+    }
+}
+
+/// Operands that are pairs of bf16 in the place of one `f32`: two products.
+#[derive(Debug)]
+pub struct Pairs;
+
+impl Multiply for Pairs {
+    #[inline(always)]
+    unsafe fn add<S: Simd>(s: S, x: S::V, b: S::V, acc: S::V) -> S::V {
+        // SAFETY: the caller's promise.
+        unsafe { s.dot2(x, b, acc) }
+    }
+}
+
+/// What an operand of a product is made of: an [`Element`], or [`Pair`](crate::Pair)s of bf16 that are multiplied into `f32`. An
+/// operand has the size of its accumulator.
+pub trait Operand<E>: Copy + Send + Sync + sealed::Sealed + 'static {
+    /// How two of them are multiplied.
+    type Multiply: Multiply;
+    /// Whether it is an element, which matrixmultiply can multiply as well.
+    const PLAIN: bool;
+    /// Runs a product of such operands, compiled for the instruction set.
+    fn run<O: Op<E>>(isa: Isa, op: O) -> O::Out
+    where
+        E: Element;
+}
+
+impl<E: Element> Operand<E> for E {
+    type Multiply = Singles;
+    const PLAIN: bool = true;
+    fn run<O: Op<E>>(isa: Isa, op: O) -> O::Out {
+        isa.run_fused(op)
+    }
+}
+
+impl Operand<f32> for Pair {
+    type Multiply = Pairs;
+    const PLAIN: bool = false;
+    fn run<O: Op<f32>>(isa: Isa, op: O) -> O::Out {
+        isa.run_half(op)
+    }
+}
+
+/// What to compute in tiles, and where the results go. `i` and `col` are a tile's first row and column.
+///
+/// # Safety
+/// `pieces` must give addresses good for a tile of any size that fits the matrix: `MR` rows and `k` columns of the left
+/// operand, `k` rows of `NV` vectors of the right one.
+pub(super) unsafe trait Job<S: Simd> {
+    /// How operands are multiplied.
+    type Multiply: Multiply;
+    /// The operands' type.
+    type Pieces: Pieces<S::E>;
+    /// A tile's operands.
+    fn pieces(&self, i: usize, col: usize) -> Self::Pieces;
+    /// What a tile's chains start from.
+    fn start<const MR: usize, const NV: usize>(&self, s: S, i: usize, col: usize) -> [[S::V; NV]; MR];
+    /// Takes a finished tile.
+    fn finish<const MR: usize, const NV: usize>(&mut self, s: S, i: usize, col: usize, acc: [[S::V; NV]; MR]);
+    /// Steps of `k` until [`beside`](Self::beside) should be called again.
+    #[inline(always)]
+    fn pace(&self) -> usize {
+        usize::MAX
+    }
+    /// A little other work, for units of the processor that the product leaves idle.
+    #[inline(always)]
+    fn beside(&mut self, _: S) {}
+}
+
+/// `acc += A B` over `k`, for a tile of `MR` rows and `NV` vectors of columns; rows of `B` are `ldb` apart.
+///
+/// # Safety
+/// `a` must be readable at rows below `MR` and columns below `k`, `b` at `k` rows of `NV` vectors; of pairs, as for
+/// [`Simd::dot2`].
+#[inline(always)]
+unsafe fn accumulate<S: Simd, M: Multiply, const MR: usize, const NV: usize>(
+    s: S,
+    mut acc: [[S::V; NV]; MR],
+    k: usize,
+    a: Left<S::E>,
+    b: *const S::E,
+    ldb: usize,
+) -> [[S::V; NV]; MR] {
+    let (mut a_at, mut b_at) = (a.ptr, b);
+    for _ in 0..k {
+        // SAFETY: the caller's promise, one `k` at a time. The wrapping steps past the last are never read.
+        unsafe {
+            let mut bv = [s.splat(S::E::ZERO); NV];
+            for v in 0..NV {
+                bv[v] = s.load_ptr(b_at.add(v * LANES));
+            }
+            for i in 0..MR {
+                let x = s.splat(*a_at.add(i * a.row));
+                for v in 0..NV {
+                    acc[i][v] = M::add(s, x, bv[v], acc[i][v]);
+                }
+            }
+        }
+        a_at = a_at.wrapping_add(a.col);
+        b_at = b_at.wrapping_add(ldb);
+    }
+    acc
+}
+
+/// One tile, from its operands to where its job puts it.
+#[inline(always)]
+fn tile<S: Simd, J: Job<S>, const MR: usize, const NV: usize>(s: S, job: &mut J, i: usize, col: usize) {
+    let pieces = job.pieces(i, col);
+    let mut acc = job.start::<MR, NV>(s, i, col);
+    for p in 0..pieces.count() {
+        let (mut k, mut a, mut b, ldb) = pieces.get(p);
+        loop {
+            let run = k.min(job.pace());
+            // SAFETY: a job promises that its operands are good for its tiles; this is the part from here on.
+            acc = unsafe { accumulate::<S, J::Multiply, MR, NV>(s, acc, run, a, b, ldb) };
+            k -= run;
+            if k == 0 {
+                break;
+            }
+            job.beside(s);
+            a.ptr = a.ptr.wrapping_add(run * a.col);
+            b = b.wrapping_add(run * ldb);
+        }
+    }
+    job.finish(s, i, col, acc);
+}
+
+/// Vectors that a tile may be wide, by the registers that a vector takes and that there are.
+const fn widest<S: Simd>() -> usize {
+    match (S::AVAILABLE, S::REGISTERS) {
+        (32.., 1) => 4,
+        (32.., _) => 2,
+        _ => 1,
+    }
+}
+
+/// Rows of the tallest tile of `nv` vectors: as many accumulators as leave room for the operands.
+const fn tallest<S: Simd>(nv: usize) -> usize {
+    match (S::AVAILABLE, S::REGISTERS, nv) {
+        (32.., 1, 4) => 6,
+        (32.., 1, 3) => 8,
+        (32.., 1, _) => 12,
+        (32.., _, _) => 6,
+        (_, 2, _) => 6,
+        (_, 4, _) => 2,
+        _ => 4,
+    }
+}
+
+/// Vectors of the largest tile of any instruction set.
+pub(super) const MOST_VECTORS: usize = 24;
+
+/// `m` rows of `NV` vectors of columns, in tiles from the top down.
+#[inline(always)]
+fn strip<S: Simd, J: Job<S>, const NV: usize>(s: S, m: usize, col: usize, job: &mut J) {
+    let mut i = 0;
+    macro_rules! tiles {
+        ($($mr:literal)+) => {$(
+            if const { $mr <= tallest::<S>(NV) } {
+                while m - i >= $mr {
+                    tile::<S, J, $mr, NV>(s, job, i, col);
+                    i += $mr;
+                }
+            }
+        )+};
+    }
+    tiles!(12 8 6 4 2 1);
+}
+
+/// All `m` rows and `width` columns, in strips as wide as the registers allow.
+#[inline(always)]
+pub(super) fn run<S: Simd, J: Job<S>>(s: S, m: usize, width: usize, job: &mut J) {
+    let mut col = 0;
+    while col < width {
+        let nv = ((width - col) / LANES).min(widest::<S>());
+        // Widths that the registers rule out are not even compiled.
+        if const { widest::<S>() >= 4 } && nv == 4 {
+            strip::<S, J, 4>(s, m, col, job);
+        } else if const { widest::<S>() >= 3 } && nv == 3 {
+            strip::<S, J, 3>(s, m, col, job);
+        } else if const { widest::<S>() >= 2 } && nv == 2 {
+            strip::<S, J, 2>(s, m, col, job);
+        } else {
+            strip::<S, J, 1>(s, m, col, job);
+        }
+        col += nv * LANES;
+    }
+}
