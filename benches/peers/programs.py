@@ -11,11 +11,12 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 
-# What the programs need to know of elbo's presets (src/model/config.rs). `batch` is that of the comparison.
+# What the programs need to know of elbo's presets (src/model/config.rs). `batch` is that of the comparison; a peer may be
+# faster with one thread on a network as small as `alone` says, so there it runs with one as well.
 PRESETS = {
     "mlp-400": dict(hidden="400", latent=20, batch=128),
     "mlp-512-256": dict(hidden="512,256", latent=20, batch=128),
-    "tabular": dict(hidden="64,32", latent=2, likelihood="gaussian", batch=32),
+    "tabular": dict(hidden="64,32", latent=2, likelihood="gaussian", batch=32, alone=True),
     "gated-300": dict(hidden="300,300", latent=40, layer="gated", init="he", learning_rate=5e-4, batch=100),
     "iwae-200": dict(hidden="200,200", latent=50, layer="tanh", init="glorot", epsilon=1e-4, batch=100),
 }
