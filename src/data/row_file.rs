@@ -14,6 +14,8 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Bytes that are read at once where rows are asked for one by one: the copy then costs more than the call.
 const WINDOW_BYTES: usize = 1 << 16;
+/// Windows at most; else two for each thread, which may be at work in two places, and two more.
+const MOST_WINDOWS: usize = 64;
 
 /// Some rows of the set, one after the other in one file.
 #[derive(Debug)]
@@ -118,7 +120,7 @@ impl RowFile {
         RowFile {
             rows: parts.iter().map(|part| part.rows).sum(),
             window_rows: (WINDOW_BYTES / (cols * number.size()).max(1)).max(1),
-            slots: (0..2 * threads + 2).map(|_| slot()).collect(),
+            slots: (0..(2 * threads + 2).min(MOST_WINDOWS)).map(|_| slot()).collect(),
             turn: AtomicUsize::new(0),
             failure: OnceLock::new(),
             range: OnceLock::new(),
