@@ -1,10 +1,11 @@
 //! A training step allocates nothing after the first. A test binary of its own, for its counting allocator.
 
-use elbo::data::{Binarize, Dataset};
+use elbo::data::{Binarize, Dataset, Memory, load_within};
 use elbo::estimator::FreeBits;
 use elbo::tensor::{Exec, Precision};
 use elbo::train::{Flow, Observer, StepReport, TrainConfig, Trainer};
 use ndarray::Array2;
+use std::io::Write;
 
 #[global_allocator]
 static ALLOCATOR: dhat::Alloc = dhat::Alloc;
@@ -26,7 +27,20 @@ impl Observer for Count {
 
 fn allocated(threads: usize, change: impl Fn(&mut TrainConfig)) -> u64 {
     let data = Array2::from_shape_fn((6_400, 784), |(i, j)| ((i * 31 + j * 17) % 256) as f32 / 255.0);
-    let data = Dataset::from_array(data.view()).unwrap();
+    allocated_on(Dataset::from_array(data.view()).unwrap(), threads, change)
+}
+
+/// The same rows in a file, from which a thread reads them.
+fn streamed() -> Dataset {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(&[0, 0, 8, 2, 0, 0, 0x19, 0, 0, 0, 3, 0x10]).unwrap();
+    file.write_all(&(0..6_400 * 784).map(|i| (i / 784 * 31 + i % 784 * 17) as u8).collect::<Vec<u8>>()).unwrap();
+    let data = load_within(file.path().to_str().unwrap(), Memory::Bytes(0)).unwrap();
+    assert!(data.all().rows().is_streamed() && data.all().len() == 6_400);
+    data
+}
+
+fn allocated_on(data: Dataset, threads: usize, change: impl Fn(&mut TrainConfig)) -> u64 {
     let mut config = TrainConfig::preset("mlp-400", 784).unwrap();
     change(&mut config);
     let mut trainer = Trainer::new(config, data, Exec::new(threads).unwrap()).unwrap();
@@ -46,6 +60,8 @@ fn a_step_allocates_nothing_after_the_first() {
             c.free_bits = Some(FreeBits { lambda: 0.1, group: 1 });
             c.binarize = Binarize::Dynamic;
         };
+        // 50 steps to an epoch, read in groups of 10.
+        assert_eq!(allocated_on(streamed(), threads, |_| {}), 0, "streamed, {threads} threads");
         assert_eq!(allocated(threads, all), 0, "clipping, free bits, binarization, {threads} threads");
     }
     let gated = |c: &mut TrainConfig| *c = TrainConfig::preset("gated-300", 784).unwrap();

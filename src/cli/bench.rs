@@ -1,9 +1,9 @@
 //! `elbo bench`: training throughput.
 
-use super::Common;
 use super::console::complain;
 use super::model::{describe, describe_network};
 use super::network::Network;
+use super::{Common, MemoryArgs};
 use crate::error::Result;
 use crate::model::Vae;
 use crate::task;
@@ -40,6 +40,8 @@ pub struct Bench {
     #[arg(long, value_name = "S", default_value_t = 5)]
     seconds: u64,
     #[command(flatten)]
+    memory: MemoryArgs,
+    #[command(flatten)]
     common: Common,
 }
 
@@ -55,12 +57,13 @@ impl Bench {
             seed: self.common.seed,
             ..self.network.settings()
         };
-        let data = settings.load_data()?;
+        let data = settings.load_data_within(self.memory.memory)?;
         let (mut config, _) = settings.resolve(&data)?;
         if let Some(why) = config.fit_precision(ex.isa()) {
             complain(format_args!("{WARNING}{why}"));
         }
         console.say(describe(&data));
+        data.note().into_iter().for_each(|note| console.say(note));
         console.say(describe_network(&Vae::new(&config.vae)?));
         let budget = Duration::from_secs(self.seconds);
         let bench = task::Bench { config: config.clone(), epochs: self.epochs, budget };
@@ -77,6 +80,7 @@ impl Bench {
             "preset": config.vae.preset,
             "data": data.name(),
             "rows": report.rows,
+            "streamed": data.all().rows().is_streamed(),
             "epochs": report.epochs,
             "isa": ex.isa().name(),
             "precision": config.precision.to_string(),

@@ -2,7 +2,7 @@
 
 use super::Common;
 use super::model::Subject;
-use crate::data::load;
+use crate::data::{Memory, load_within};
 use crate::error::{Error, Result};
 use crate::report::matrix::Format;
 use crate::task;
@@ -40,7 +40,7 @@ impl Decode {
         }
         // A path that cannot be taken for a known name.
         let path = if self.latents.is_absolute() { place.clone() } else { format!("./{place}") };
-        let z = load(&path)?.all().to_array::<f32>();
+        let z = load_within(&path, Memory::Bytes(u64::MAX))?.all().to_array::<f32>();
         if self.parameters && output.format == Format::Png {
             return Err(Error::input("parameters are no picture").at("--out").hint("write them to .npy or .csv"));
         }

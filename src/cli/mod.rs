@@ -20,6 +20,7 @@ mod score;
 mod signals;
 mod train;
 
+use crate::data::Memory;
 use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::Exec;
 use clap::{Args, Parser, Subcommand};
@@ -88,6 +89,15 @@ impl Common {
     fn exec(&self) -> Result<Exec> {
         Exec::new(self.threads)
     }
+}
+
+/// What every verb takes that reads rows of data.
+#[derive(Args, Clone, Copy, Debug)]
+struct MemoryArgs {
+    /// Memory that data may take, such as 512M or 2G: larger plain IDX and NPY files are streamed, with the same
+    /// results; without it, half of what is available
+    #[arg(long, value_name = "SIZE", value_parser = parse::<Memory>, default_value = "auto", hide_default_value = true)]
+    memory: Memory,
 }
 
 /// How a verb ended that did not fail.

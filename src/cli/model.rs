@@ -2,8 +2,8 @@
 
 use super::console::count;
 use super::output::Output;
-use super::{Common, Console};
-use crate::data::{Binarize, Dataset, ImageShape, Split, View, load};
+use super::{Common, Console, MemoryArgs};
+use crate::data::{Binarize, Dataset, ImageShape, Split, View, load_within};
 use crate::error::{Error, Result};
 use crate::layer::activation_name;
 use crate::model::{Hidden, Inference, Vae};
@@ -32,6 +32,8 @@ pub struct Rows {
     pub split: Split,
     /// The rows.
     pub view: View,
+    /// What is to be said about how they are held.
+    note: Option<String>,
 }
 
 impl Subject {
@@ -59,7 +61,7 @@ impl Subject {
     /// validation rows are told apart as the run did.
     ///
     /// # Errors
-    /// As [`load`], and a split that the data do not have.
+    /// As [`load_within`], and a split that the data do not have.
     pub fn rows(&self, args: &DataArgs) -> Result<Rows> {
         let settings = self.run.as_ref().unwrap_or(&self.saved.info.settings);
         let name = match (&args.data, &settings.data) {
@@ -68,12 +70,13 @@ impl Subject {
                 return Err(Error::input("the model does not say what it was trained on").hint("name the data"));
             }
         };
-        let mut data = load(name)?;
+        let mut data = load_within(name, args.memory.memory)?;
         if matches!(args.split, Some(Split::Train | Split::Validation)) {
             data = settings.split(data)?;
         }
         let split = args.split.unwrap_or_else(|| data.default_split());
-        Ok(Rows { view: data.split(split)?.clone(), split, name: data.name().to_owned() })
+        let note = data.note().map(str::to_owned);
+        Ok(Rows { view: data.split(split)?.clone(), split, name: data.name().to_owned(), note })
     }
     /// Rows as the model sees them.
     ///
@@ -123,12 +126,14 @@ impl Subject {
         console.say(self.about());
         let (len, cols) = (rows.view.len(), rows.view.cols());
         console.say(format_args!(
-            "{}, {} split: {} of {}",
+            "{}, {} split: {} of {}{}",
             rows.name,
             rows.split,
             count(len, "row"),
-            count(cols, "column")
+            count(cols, "column"),
+            streamed(&rows.view)
         ));
+        rows.note.iter().for_each(|note| console.say(note));
     }
 }
 
@@ -141,6 +146,13 @@ pub struct DataArgs {
     /// Rows: train, validation, test or all; without it, test, or all where there is one set
     #[arg(long, value_name = "SPLIT", value_parser = super::parse::<Split>)]
     pub split: Option<Split>,
+    #[command(flatten)]
+    memory: MemoryArgs,
+}
+
+/// Says where rows are, if not in memory.
+fn streamed(view: &View) -> &'static str {
+    if view.rows().is_streamed() { ", streamed" } else { "" }
 }
 
 /// One line about a data set: rows, columns, splits.
@@ -149,7 +161,7 @@ pub fn describe(data: &Dataset) -> String {
     let counts: Vec<String> =
         splits.iter().filter_map(|(name, view)| Some(format!("{name} {}", (*view)?.len()))).collect();
     let (rows, columns) = (count(data.all().len(), "row"), count(data.all().cols(), "column"));
-    format!("{}: {rows} of {columns} ({})", data.name(), counts.join(", "))
+    format!("{}: {rows} of {columns} ({}){}", data.name(), counts.join(", "), streamed(data.all()))
 }
 
 /// One line about a network: preset, widths, layers, likelihood, parameters.

@@ -5,7 +5,7 @@ use super::model::{describe, describe_network};
 use super::network::Network;
 use super::progress::Progress;
 use super::signals::{self, Signals};
-use super::{Common, End};
+use super::{Common, End, MemoryArgs};
 use crate::data::KNOWN;
 use crate::error::{Error, Result};
 use crate::train::{
@@ -24,6 +24,7 @@ Examples:
   elbo train images-idx3-ubyte.gz --hidden 512,256 --latent 20 --likelihood bernoulli
   elbo train table.csv --likelihood gaussian --validation 0.1 --patience 10
   elbo train --config runs/f/config.toml --seed 1       the same run with another seed
+  elbo train large.npy --memory 2G                      streamed, if it would take more than 2 GiB
   elbo train --resume runs/f                            goes on where a run was interrupted
 
 Presets: mlp-400 (for pictures, if none is named), mlp-512-256, mlp-512-256-separate, mlp-one,
@@ -101,6 +102,8 @@ pub struct Train {
     /// Epochs without improvement on the validation split after which training stops
     #[arg(long, help_heading = "Training", value_name = "N")]
     patience: Option<u64>,
+    #[command(flatten)]
+    memory: MemoryArgs,
     /// A TOML file with any of these settings; flags win over it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -153,13 +156,13 @@ impl Train {
     fn open(&self, signals: &Signals) -> Result<(RunFolder, Trainer, Vec<String>)> {
         let (flags, ex) = (self.settings(), self.common.exec()?);
         if let Some(path) = &self.resume {
-            return RunFolder::resume(path, &flags, ex);
+            return RunFolder::resume(path, &flags, self.memory.memory, ex);
         }
         let place = Place::new(self.out.clone(), self.overwrite);
         check_place(&place)?;
         let file = self.config.as_ref().map_or_else(|| Ok(Settings::default()), Settings::load)?;
         let settings = file.merge(flags);
-        let data = settings.load_data()?;
+        let data = settings.load_data_within(self.memory.memory)?;
         let (mut config, mut notes) = settings.resolve(&data)?;
         notes.extend(config.fit_precision(ex.isa()).map(|why| format!("{WARNING}{why}")));
         let trainer = Trainer::new(config, data, ex)?;

@@ -118,7 +118,7 @@ impl FromStr for Validation {
     }
 }
 
-/// A named set of rows, in memory once, and the views that are its splits.
+/// A named set of rows, in memory once or in a file, and the views that are its splits.
 ///
 /// ```
 /// use elbo::data::{Dataset, Split, Validation};
@@ -138,12 +138,13 @@ pub struct Dataset {
     train: View,
     validation: Option<View>,
     test: Option<View>,
+    note: Option<String>,
 }
 
 impl Dataset {
     /// One set of rows, all of them for training.
     pub fn new(name: impl Into<String>, all: View) -> Dataset {
-        Dataset { name: name.into(), train: all.clone(), all, validation: None, test: None }
+        Dataset { name: name.into(), train: all.clone(), all, validation: None, test: None, note: None }
     }
 
     /// The rows of an array, `(rows, cols)`, which are copied once.
@@ -191,6 +192,17 @@ impl Dataset {
     /// The name: of a known set, or from the path.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Adds what is to be said about how the data are held.
+    pub(super) fn with_note(mut self, note: String) -> Dataset {
+        self.note = Some(note);
+        self
+    }
+
+    /// What is to be said about how the data are held: that they take more memory than they should, and why.
+    pub fn note(&self) -> Option<&str> {
+        self.note.as_deref()
     }
 
     /// The rows to learn from.

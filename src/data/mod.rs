@@ -1,6 +1,6 @@
 //! Data: where rows come from, how they are split, ordered, and gathered into batches.
 //!
-//! A set is in memory once, bytes as bytes; splits are lists of row numbers, and a batch becomes numbers while it is
+//! A set is in memory once, bytes as bytes, or stays in its file if it is larger than memory; splits are lists of row numbers, and a batch becomes numbers while it is
 //! gathered. Splits, order and binarization are pure functions of the seed. Rows and columns count from 0.
 //!
 //! ```
@@ -19,16 +19,22 @@
 
 mod binarize;
 mod dataset;
+mod feed;
 mod labels;
+mod memory;
 mod order;
+mod prefetch;
+mod row_file;
 mod rows;
 mod source;
 mod view;
 
 pub use binarize::Binarize;
 pub use dataset::{Dataset, Split, Validation};
+pub use feed::{Batch, Feed};
 pub use labels::Labels;
+pub use memory::Memory;
 pub use order::{Batches, shuffle};
 pub use rows::{ImageShape, Rows};
-pub use source::{KNOWN, load, load_in, load_labels};
+pub use source::{KNOWN, load, load_in, load_labels, load_within};
 pub use view::View;

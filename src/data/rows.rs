@@ -1,9 +1,11 @@
-//! A matrix of data rows in memory, in the smallest type that holds them.
+//! A matrix of data rows in the smallest type that holds them, in memory or in a file.
 
+use super::row_file::RowFile;
 use crate::{Error, Result};
 use elbo_kernels::sweep::scale_u8;
 use elbo_kernels::{Element, Isa};
 use ndarray::{Array2, ArrayView2};
+use std::sync::Arc;
 
 /// How the values of one row form a picture: `height × width × channels`, channels last.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -50,8 +52,39 @@ impl Values {
     }
 }
 
-/// Data rows in memory, `(rows, cols)`. Bytes stay bytes, a quarter of the memory of floats, and become numbers in
+/// Where the values are.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) enum Store {
+    Memory(Values),
+    File(Arc<RowFile>),
+}
+
+impl Store {
+    fn len(&self) -> usize {
+        match self {
+            Store::Memory(values) => values.len(),
+            Store::File(file) => file.len(),
+        }
+    }
+}
+
+impl From<Values> for Store {
+    fn from(values: Values) -> Self {
+        Store::Memory(values)
+    }
+}
+
+impl From<RowFile> for Store {
+    fn from(file: RowFile) -> Self {
+        Store::File(Arc::new(file))
+    }
+}
+
+/// Data rows, `(rows, cols)`, in memory or [streamed](Rows::is_streamed) from a file. Bytes stay bytes, a quarter of the memory of floats, and become numbers in
 /// [0, 1] while they are gathered; other numbers are held as `f32` and are finite.
+///
+/// Rows of a file are equal to themselves alone. Where one cannot be read, its values are NaN, and
+/// [`check_read`](Rows::check_read) tells why.
 ///
 /// ```
 /// use elbo::data::Rows;
@@ -63,7 +96,7 @@ impl Values {
 /// ```
 #[derive(Clone, PartialEq, Debug)]
 pub struct Rows {
-    values: Values,
+    store: Store,
     rows: usize,
     cols: usize,
     image: Option<ImageShape>,
@@ -72,22 +105,23 @@ pub struct Rows {
 
 impl Rows {
     /// Checks what every source must: rows, columns, finite numbers, and row numbers that fit 32 bits.
-    pub(super) fn new(values: Values, cols: usize) -> Result<Rows> {
+    pub(super) fn new(store: impl Into<Store>, cols: usize) -> Result<Rows> {
+        let store = store.into();
         if cols == 0 {
             return Err(Error::input("the data have no columns").hint("each row needs at least one value"));
         }
-        if values.len() == 0 {
+        if store.len() == 0 {
             return Err(Error::input("the data have no rows"));
         }
-        if !values.len().is_multiple_of(cols) {
-            let n = values.len();
+        if !store.len().is_multiple_of(cols) {
+            let n = store.len();
             return Err(Error::input(format!("{n} values do not fill rows of {cols} columns")));
         }
-        let count = values.len() / cols;
+        let count = store.len() / cols;
         if u32::try_from(count).is_err() {
             return Err(Error::input(format!("{count} rows are more than row numbers of 32 bits can count")));
         }
-        let rows = Rows { values, rows: count, cols, image: None, names: None };
+        let rows = Rows { store, rows: count, cols, image: None, names: None };
         rows.check_finite()?;
         Ok(rows)
     }
@@ -176,9 +210,37 @@ impl Rows {
 
     /// What stored numbers are multiplied by when gathered: 1/255 for bytes, else 1.
     pub fn scale(&self) -> f64 {
-        match self.values {
-            Values::Bytes(_) => 1.0 / 255.0,
-            Values::Floats(_) => 1.0,
+        if self.is_bytes() { 1.0 / 255.0 } else { 1.0 }
+    }
+
+    /// Whether the rows are read from a file as they are used.
+    pub fn is_streamed(&self) -> bool {
+        self.file().is_some()
+    }
+
+    /// Whether all rows that were asked for could be read, which those in memory always can.
+    ///
+    /// # Errors
+    /// The first failure since the data were loaded: a file that has been cut short meanwhile (with the row), or the
+    /// system's error.
+    pub fn check_read(&self) -> Result<()> {
+        self.file().map_or(Ok(()), |file| file.check())
+    }
+
+    /// The file that the rows are in, if they are not in memory.
+    pub(super) fn file(&self) -> Option<&RowFile> {
+        match &self.store {
+            Store::Memory(_) => None,
+            Store::File(file) => Some(file),
+        }
+    }
+
+    /// Bytes of memory that the values take.
+    pub(super) fn bytes(&self) -> u64 {
+        match &self.store {
+            Store::Memory(Values::Bytes(bytes)) => bytes.len() as u64,
+            Store::Memory(Values::Floats(floats)) => size_of_val(floats.as_slice()) as u64,
+            Store::File(_) => 0,
         }
     }
 
@@ -190,12 +252,13 @@ impl Rows {
         let (rows, cols, values) = (self.rows, self.cols, out.len());
         assert!(row < rows && values == cols, "row {row} of ({rows}, {cols}) into {values} values");
         let span = row * self.cols..(row + 1) * self.cols;
-        match &self.values {
-            Values::Bytes(bytes) => {
+        match &self.store {
+            Store::File(file) => file.gather(row, out),
+            Store::Memory(Values::Bytes(bytes)) => {
                 let scale = F::ONE / F::from_f64(255.0);
                 scale_u8(Isa::default(), &bytes[span], scale, out);
             }
-            Values::Floats(floats) => {
+            Store::Memory(Values::Floats(floats)) => {
                 for (o, &x) in out.iter_mut().zip(&floats[span]) {
                     *o = F::from_f64(f64::from(x));
                 }
@@ -204,19 +267,36 @@ impl Rows {
     }
 
     /// Gives the stored values to `update` as bytes, row after row, whatever the machine: little endian.
+    ///
+    /// # Errors
+    /// As [`check_read`](Rows::check_read).
     #[cfg(feature = "files")]
-    pub(crate) fn each_bytes(&self, mut update: impl FnMut(&[u8])) {
-        match &self.values {
-            Values::Bytes(bytes) => update(bytes),
-            Values::Floats(floats) => {
-                let mut block = Vec::with_capacity(1 << 14);
-                for part in floats.chunks(1 << 12) {
-                    block.clear();
-                    block.extend(part.iter().flat_map(|x| x.to_le_bytes()));
-                    update(&block);
+    pub(crate) fn each_bytes(&self, mut update: impl FnMut(&[u8])) -> Result<()> {
+        let mut block = Vec::new();
+        let mut floats = |floats: &[f32], update: &mut dyn FnMut(&[u8])| {
+            for part in floats.chunks(1 << 12) {
+                block.clear();
+                block.extend(part.iter().flat_map(|x| x.to_le_bytes()));
+                update(&block);
+            }
+        };
+        match &self.store {
+            Store::Memory(Values::Bytes(bytes)) => update(bytes),
+            Store::Memory(Values::Floats(values)) => floats(values, &mut update),
+            Store::File(file) if file.is_bytes() => {
+                for row in 0..self.rows {
+                    file.with_row(row, &mut update);
+                }
+            }
+            Store::File(file) => {
+                let mut values = vec![0.0; self.cols];
+                for row in 0..self.rows {
+                    file.gather(row, &mut values);
+                    floats(&values, &mut update);
                 }
             }
         }
+        self.check_read()
     }
 
     /// One value, scaled as [`gather`](Rows::gather) scales it.
@@ -226,31 +306,38 @@ impl Rows {
     pub fn value(&self, row: usize, col: usize) -> f64 {
         assert!(row < self.rows && col < self.cols, "({row}, {col}) of ({}, {})", self.rows, self.cols);
         let at = row * self.cols + col;
-        match &self.values {
-            Values::Bytes(bytes) => f64::from(bytes[at]) * self.scale(),
-            Values::Floats(floats) => f64::from(floats[at]),
+        match &self.store {
+            Store::Memory(Values::Bytes(bytes)) => f64::from(bytes[at]) * self.scale(),
+            Store::Memory(Values::Floats(floats)) => f64::from(floats[at]),
+            Store::File(file) => file.with_row(row, |b| file.values(b).nth(col)).flatten().unwrap_or(f64::NAN),
         }
     }
 
     /// The least and the greatest value of a row.
     pub(super) fn row_range(&self, row: usize) -> (f64, f64) {
         let span = row * self.cols..(row + 1) * self.cols;
-        match &self.values {
-            Values::Bytes(bytes) => {
+        let start = (f64::INFINITY, f64::NEG_INFINITY);
+        match &self.store {
+            Store::Memory(Values::Bytes(bytes)) => {
                 let (low, high) = bytes[span].iter().fold((255, 0), |(low, high), &b| (b.min(low), b.max(high)));
                 (f64::from(low) * self.scale(), f64::from(high) * self.scale())
             }
-            Values::Floats(floats) => {
-                let start = (f32::INFINITY, f32::NEG_INFINITY);
-                let (low, high) = floats[span].iter().fold(start, |(low, high), &x| (x.min(low), x.max(high)));
-                (f64::from(low), f64::from(high))
+            Store::Memory(Values::Floats(floats)) => {
+                floats[span].iter().fold(start, |(low, high), &x| (low.min(x.into()), high.max(x.into())))
+            }
+            Store::File(file) => {
+                let range = |b: &[u8]| file.values(b).fold(start, |(low, high), x| (low.min(x), high.max(x)));
+                file.with_row(row, range).unwrap_or((f64::NAN, f64::NAN))
             }
         }
     }
 
     /// The first column of `row` whose value fails `test`, with the value.
     pub(super) fn first_failing(&self, row: usize, test: impl Fn(f64) -> bool) -> Option<(usize, f64)> {
-        (0..self.cols).map(|col| (col, self.value(row, col))).find(|&(_, v)| !test(v))
+        match &self.store {
+            Store::Memory(_) => (0..self.cols).map(|col| (col, self.value(row, col))).find(|&(_, v)| !test(v)),
+            Store::File(file) => file.with_row(row, |b| file.values(b).enumerate().find(|&(_, v)| !test(v))).flatten(),
+        }
     }
 
     /// A column as messages name it: its number, and its name where there is one.
@@ -261,16 +348,34 @@ impl Rows {
         }
     }
 
-    /// Whether the values are bytes, which lie in [0, 1] once scaled.
-    pub(super) fn is_bytes(&self) -> bool {
-        matches!(self.values, Values::Bytes(_))
+    /// Whether the values are known to lie in `[low, high]`, without a look at them.
+    pub(super) fn surely_within(&self, low: f64, high: f64) -> bool {
+        match &self.store {
+            Store::Memory(Values::Bytes(_)) => low <= 0.0 && high >= 1.0,
+            Store::Memory(Values::Floats(_)) => false,
+            Store::File(file) => file.surely_within(low, high),
+        }
+    }
+
+    /// Whether the values are bytes, which stand for pixels.
+    fn is_bytes(&self) -> bool {
+        match &self.store {
+            Store::Memory(values) => matches!(values, Values::Bytes(_)),
+            Store::File(file) => file.is_bytes(),
+        }
     }
 
     fn check_finite(&self) -> Result<()> {
-        let Values::Floats(floats) = &self.values else { return Ok(()) };
-        let Some(at) = floats.iter().position(|x| !x.is_finite()) else { return Ok(()) };
-        let (row, col) = (at / self.cols, at % self.cols);
-        let what = format!("row {row}, {} is {}, not a finite 32-bit number", self.column(col), floats[at]);
+        let bad = match &self.store {
+            Store::Memory(Values::Bytes(_)) => None,
+            Store::Memory(Values::Floats(floats)) => {
+                let at = floats.iter().position(|x| !x.is_finite());
+                at.map(|at| (at / self.cols, at % self.cols, floats[at]))
+            }
+            Store::File(file) => file.scan()?,
+        };
+        let Some((row, col, value)) = bad else { return Ok(()) };
+        let what = format!("row {row}, {} is {value}, not a finite 32-bit number", self.column(col));
         Err(Error::input(what).hint("rows and columns count from 0; remove or fill in such values"))
     }
 }

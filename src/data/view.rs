@@ -84,6 +84,14 @@ impl View {
         &self.rows
     }
 
+    /// Whether all rows that were asked for could be read: see [`Rows::check_read`].
+    ///
+    /// # Errors
+    /// As [`Rows::check_read`].
+    pub fn check_read(&self) -> Result<()> {
+        self.rows.check_read()
+    }
+
     /// The row number in the whole set of the row at a position.
     ///
     /// # Panics
@@ -185,7 +193,7 @@ impl View {
 
     /// The first value outside `[low, high]`: its position in the view, its column, and the value.
     pub fn first_outside(&self, low: f64, high: f64) -> Option<(usize, usize, f64)> {
-        if self.rows.is_bytes() && low <= 0.0 && high >= 1.0 {
+        if self.rows.surely_within(low, high) {
             return None;
         }
         self.first_failing(|v| (low..=high).contains(&v))
@@ -206,9 +214,12 @@ impl View {
     /// Checks that all values lie in [0, 1], as the targets of a Bernoulli likelihood must.
     ///
     /// # Errors
-    /// Names the first value outside by its row in the whole set and its column, both counted from 0.
+    /// Names the first value outside by its row in the whole set and its column, both counted from 0; rows that cannot be
+    /// read.
     pub fn check_unit_interval(&self) -> Result<()> {
-        let Some((position, col, value)) = self.first_outside(0.0, 1.0) else { return Ok(()) };
+        let outside = self.first_outside(0.0, 1.0);
+        self.check_read()?;
+        let Some((position, col, value)) = outside else { return Ok(()) };
         let (row, column) = (self.id(position), self.rows.column(col));
         let what = format!("row {row}, {column} is {value}: a Bernoulli likelihood needs values in [0, 1]");
         Err(Error::input(what).hint("use `--likelihood gaussian`, or scale the data to [0, 1]"))

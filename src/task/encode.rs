@@ -35,7 +35,7 @@ impl Encoding {
 /// The rows as the model sees them, (rows, D): binarized, if it was trained so.
 ///
 /// # Errors
-/// More rows than fit in memory.
+/// More rows than fit in memory, or streamed rows that cannot be read.
 pub fn originals(examples: &Examples) -> Result<Array2<f32>> {
     let (rows, cols) = (examples.len(), examples.view().cols());
     check_size(rows, cols)?;
@@ -43,13 +43,14 @@ pub fn originals(examples: &Examples) -> Result<Array2<f32>> {
     for (r, mut row) in x.rows_mut().into_iter().enumerate() {
         fill(r, row.as_slice_mut().unwrap_or_default());
     }
+    examples.view().check_read()?;
     Ok(x)
 }
 
 /// The posterior of each row.
 ///
 /// # Errors
-/// No rows, or more than fit in memory.
+/// No rows, more than fit in memory, or streamed rows that cannot be read.
 pub fn encode(inference: &mut Inference<'_, f32>, examples: &Examples) -> Result<Encoding> {
     let (rows, latent) = (examples.len(), inference.vae().config().latent);
     check_some(rows)?;
@@ -59,6 +60,7 @@ pub fn encode(inference: &mut Inference<'_, f32>, examples: &Examples) -> Result
         copy(m, mean.row_mut(r));
         copy(v, log_variance.row_mut(r));
     });
+    examples.view().check_read()?;
     Ok(Encoding { mean, log_variance })
 }
 
@@ -107,6 +109,7 @@ pub fn reconstruct(inference: &mut Inference<'_, f32>, examples: &Examples) -> R
     check_size(rows, inputs)?;
     let mut out = Array2::zeros((rows, inputs));
     inference.reconstruct(rows, &examples.fill(), |r, _, mean| copy(mean, out.row_mut(r)));
+    examples.view().check_read()?;
     Ok(out)
 }
 

@@ -33,7 +33,7 @@ pub struct EvaluationReport {
 /// With `samples`, also estimates −log p(x) by importance sampling (Burda, Grosse and Salakhutdinov 2016, eq. 8).
 ///
 /// # Errors
-/// No rows, no samples, or more than 2²⁰ of them.
+/// No rows, no samples, or more than 2²⁰ of them; streamed rows that cannot be read.
 pub fn evaluate(
     inference: &mut Inference<'_, f32>,
     examples: &Examples,
@@ -52,6 +52,7 @@ pub fn evaluate(
         inference.nll(rows, &examples.fill(), &draw(1), samples, |r, value| nll[r] = value);
         mean_and_stderr(&nll)
     });
+    examples.view().check_read()?;
     Ok(EvaluationReport {
         neg_elbo: metrics.neg_elbo,
         reconstruction: metrics.reconstruction,

@@ -9,7 +9,7 @@ use crate::tensor::{Noise, Stream};
 /// mean reconstruction of that many draws of z.
 ///
 /// # Errors
-/// No rows, no samples, or more than 2²⁰ of them.
+/// No rows, no samples, or more than 2²⁰ of them; streamed rows that cannot be read.
 pub fn scores(
     inference: &mut Inference<'_, f32>,
     examples: &Examples,
@@ -26,6 +26,7 @@ pub fn scores(
             inference.sampled_score(rows, &examples.fill(), &draw, samples, |_, score| scores.push(score));
         }
     }
+    examples.view().check_read()?;
     Ok(scores)
 }
 

@@ -44,21 +44,24 @@ struct Metadata {
 }
 
 /// SHA-256 of the values of a data set, their shape, and which rows each split has.
-pub(super) fn data_digest(data: &Dataset) -> String {
+///
+/// # Errors
+/// Streamed rows that cannot be read.
+pub(super) fn data_digest(data: &Dataset) -> Result<String> {
     let mut hash = Sha256::new();
     let number = |hash: &mut Sha256, n: usize| hash.update((n as u64).to_le_bytes());
     let rows = data.all().rows();
     number(&mut hash, rows.len());
     number(&mut hash, rows.cols());
     hash.update(rows.scale().to_le_bytes());
-    rows.each_bytes(|bytes| hash.update(bytes));
+    rows.each_bytes(|bytes| hash.update(bytes))?;
     for split in [Some(data.train()), data.validation(), data.test()] {
         number(&mut hash, split.map_or(0, View::len));
         for position in 0..split.map_or(0, View::len) {
             number(&mut hash, split.map_or(0, |view| view.id(position)));
         }
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Writes where a run stands. `settings` are the run's in full, `data` is its [`data_digest`].

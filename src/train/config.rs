@@ -136,6 +136,7 @@ pub fn check_data(vae: &Vae, rows: &View, binarize: Binarize) -> Result<()> {
         Domain::Unit => rows.check_unit_interval(),
         Domain::Classes(classes) => {
             let outside = rows.first_fractional().or_else(|| rows.first_outside(0.0, classes as f64 - 1.0));
+            rows.check_read()?;
             match outside {
                 None => Ok(()),
                 Some((row, col, value)) => Err(Error::input(format!(

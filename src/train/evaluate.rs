@@ -34,7 +34,7 @@ pub struct Evaluation {
 /// Variance of a posterior mean above which its latent counts as used.
 const ACTIVE: f64 = 0.01;
 
-/// Evaluates all rows of a view with one draw of z each.
+/// Evaluates all rows of a view with one draw of z each. Rows that cannot be read are NaN: see [`View::check_read`].
 pub fn evaluate(inference: &mut Inference<f32>, view: &View, binarize: Binarize, draw: &Draw) -> Evaluation {
     let fill = filler(view, binarize, draw.noise);
     let stats = inference.elbo(view.len(), &fill, draw);

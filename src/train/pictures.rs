@@ -96,5 +96,6 @@ fn reconstructions(
     inference.reconstruct(view.len(), &fill, |row, _, mean| {
         y.row_mut(row).as_slice_mut().expect("a new array is row-major").copy_from_slice(mean);
     });
+    view.check_read()?;
     Ok((x, y))
 }

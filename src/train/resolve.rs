@@ -22,7 +22,7 @@ const LAYERS: [&str; 2] = ["dense", "gated"];
 
 impl Settings {
     /// The checked configuration of a run on `data`, and what there is to say about it: settings that had to be changed
-    /// to make sense, and grey values under a Bernoulli likelihood.
+    /// to make sense, grey values under a Bernoulli likelihood, and [data beyond memory](Dataset::note).
     ///
     /// What is not set comes from the preset, which is `mlp-400` for pictures and `tabular` for other data. Without
     /// `epochs` a run has at least 10, and in tens as many as make 2,000 steps, but no more than 100.
@@ -58,6 +58,7 @@ impl Settings {
         config.patience = self.patience;
         config.seed = self.seed.unwrap_or(config.seed);
         warnings.extend(grey(&config, data));
+        warnings.extend(data.note().map(str::to_owned));
         Ok((config, warnings))
     }
 

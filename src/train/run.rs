@@ -17,7 +17,7 @@ use super::{
     EpochReport, Flow, METRICS_FILE, MODEL_FILE, MetricsLine, ModelInfo, Observer, SavedModel, Selected, Settings,
     StepReport, Trainer, WARNING, pictures,
 };
-use crate::data::Dataset;
+use crate::data::{Dataset, Memory};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::atomic;
 use crate::tensor::Exec;
@@ -118,8 +118,8 @@ impl RunFolder {
     pub fn create(place: &Place, trainer: &Trainer, source: &str) -> Result<RunFolder> {
         let settings = Settings::from_config(trainer.config(), trainer.data());
         let settings = Settings { data: Some(source.to_owned()), ..settings };
+        let data_digest = checkpoint::data_digest(trainer.data())?;
         let path = make_folder(place, &format!("{}-{}", trainer.data().name(), trainer.config().vae.preset))?;
-        let data_digest = checkpoint::data_digest(trainer.data());
         let mut run = RunFolder {
             path,
             settings,
@@ -135,16 +135,21 @@ impl RunFolder {
     }
 
     /// Opens the folder of a run that was interrupted, and puts a trainer where it stood; training goes on to the same
-    /// bytes as if it had never stopped. `changes` may set `epochs` and `patience`, and where the `data` lie now. Returns
-    /// what there is to say about the settings too, as [`Settings::resolve`].
+    /// bytes as if it had never stopped. `changes` may set `epochs` and `patience`, and where the `data` lie now; they may
+    /// take as much `memory`, and are streamed beyond it. Returns what there is to say about the settings too, as [`Settings::resolve`].
     ///
     /// A rate or weight that follows the number of epochs (a cosine, cycles) follows the new one from here on.
     ///
     /// # Errors
     /// A folder without a run, files that are damaged, other data, and changes that would make another run.
-    pub fn resume(path: impl AsRef<Path>, changes: &Settings, ex: Exec) -> Result<(RunFolder, Trainer, Vec<String>)> {
+    pub fn resume(
+        path: impl AsRef<Path>,
+        changes: &Settings,
+        memory: Memory,
+        ex: Exec,
+    ) -> Result<(RunFolder, Trainer, Vec<String>)> {
         let settings = Self::changed_settings(path.as_ref(), changes)?;
-        let data = settings.load_data()?;
+        let data = settings.load_data_within(memory)?;
         Self::restore(path.as_ref(), settings, data, ex)
     }
 
@@ -187,7 +192,7 @@ impl RunFolder {
         let file = path.join(CHECKPOINT_FILE);
         let at_checkpoint = |e: Error| e.within(file.display().to_string());
         let checkpoint = Checkpoint::read(&file)?;
-        let data_digest = checkpoint::data_digest(&data);
+        let data_digest = checkpoint::data_digest(&data)?;
         let resolved = Settings { data: settings.data, ..Settings::from_config(&config, &data) };
         checkpoint.check(&resolved, &data_digest).map_err(at_checkpoint)?;
         let begun = checkpoint.epoch() + u64::from(checkpoint.batch() > 0);

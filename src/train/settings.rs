@@ -15,7 +15,7 @@
 //! # Ok::<(), elbo::Error>(())
 //! ```
 
-use crate::data::{Dataset, Validation, load};
+use crate::data::{Dataset, Memory, Validation, load_within};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -152,13 +152,21 @@ impl Settings {
     /// Loads the data and sets their validation split aside.
     ///
     /// # Errors
-    /// No data named, or as [`load`] and [`Dataset::with_validation`].
+    /// No data named, or as [`load_within`] and [`Dataset::with_validation`].
     pub fn load_data(&self) -> Result<Dataset> {
+        self.load_data_within(Memory::Auto)
+    }
+
+    /// The same with the memory that rows may take given: see [`load_within`].
+    ///
+    /// # Errors
+    /// As [`load_data`](Self::load_data).
+    pub fn load_data_within(&self, memory: Memory) -> Result<Dataset> {
         let name = self.data.as_deref().ok_or_else(|| {
             let names = crate::data::KNOWN.join(", ");
             Error::input("no data named").hint(format!("name {names}, or a file or folder"))
         })?;
-        self.split(load(name)?)
+        self.split(load_within(name, memory)?)
     }
 
     /// Sets the validation split of data aside.

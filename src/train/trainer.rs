@@ -3,7 +3,7 @@
 use super::config::TrainConfig;
 use super::diagnose::{bad_parameter, diverged};
 use super::evaluate::{Evaluation, Metrics, active_units, evaluate};
-use crate::data::{Batches, Binarize, Dataset, View};
+use crate::data::{Batches, Binarize, Dataset, Feed, View};
 use crate::error::{Error, Result};
 use crate::estimator::{Elbo, Estimator};
 use crate::model::{Draw, Inference, Stats, Vae, Workspace};
@@ -124,7 +124,7 @@ pub struct Trainer {
     grads: Option<Slab<f32>>,
     optimizer: Optimizer<f32>,
     workspace: Workspace<f32>,
-    batches: Batches,
+    feed: Feed,
     noise: Noise,
     state: State,
     pace: Pace,
@@ -134,7 +134,7 @@ impl Trainer {
     /// A run at its start.
     ///
     /// # Errors
-    /// As [`TrainConfig::check`].
+    /// As [`TrainConfig::check`] and [`Feed::new`].
     pub fn new(config: TrainConfig, data: Dataset, ex: Exec) -> Result<Self> {
         let vae = Vae::new(&config.vae)?;
         config.check(&vae, &data)?;
@@ -149,7 +149,7 @@ impl Trainer {
             grads: (!fuses).then(|| Slab::zeros(vae.layout())),
             optimizer: Optimizer::new(&config.optimizer, vae.layout())?,
             workspace,
-            batches: Batches::new(data.train().len(), size, noise)?,
+            feed: Feed::new(data.train(), Batches::new(data.train().len(), size, noise)?)?,
             state: State { epoch: 0, step: 0, batch: 0, sums: Stats::new(config.vae.latent), best: None },
             pace: Pace::default(),
             config,
@@ -236,7 +236,8 @@ impl Trainer {
     /// Trains until the last epoch, until patience runs out, or until the observer says stop.
     ///
     /// # Errors
-    /// The observer's, or that the objective stopped being finite (with step, term, layer and likely cause).
+    /// The observer's, that the objective stopped being finite (with step, term, layer and likely cause), or that
+    /// streamed data could not be read.
     pub fn run(&mut self, observer: &mut dyn Observer) -> Result<()> {
         let ex = self.ex.clone();
         ex.install(|| {
@@ -256,10 +257,7 @@ impl Trainer {
     }
 
     fn run_epoch(&mut self, observer: &mut dyn Observer) -> Result<Flow> {
-        let (epoch, steps) = (self.state.epoch, self.steps_per_epoch());
-        let start = Instant::now();
-        self.batches.start(epoch);
-        self.pace.seconds += start.elapsed().as_secs_f64();
+        let steps = self.steps_per_epoch();
         while self.state.batch < steps {
             let start = Instant::now();
             let report = self.step()?;
@@ -278,13 +276,13 @@ impl Trainer {
     /// One step: the objective's gradient over the next batch, and the optimizer's update.
     fn step(&mut self) -> Result<StepReport> {
         let (isa, step) = (self.ex.isa(), self.state.step);
-        let (view, noise, binarize) = (self.data.train(), self.noise, self.config.binarize);
-        let rows = self.batches.batch(self.state.batch as usize);
+        let (noise, binarize) = (self.noise, self.config.binarize);
+        self.feed.load(self.state.epoch, self.state.batch as usize)?;
+        let rows = self.feed.batch();
         let fill = |r: usize, x: &mut [f32]| {
-            let row = rows[r] as usize;
-            view.gather(row, x);
+            rows.gather(r, x);
             if binarize != Binarize::None {
-                binarize.apply(noise, step, view.id(row) as u64, x);
+                binarize.apply(noise, step, rows.id(r) as u64, x);
             }
         };
         let draw = Draw { noise, stream: Stream::Train, step };
@@ -334,6 +332,7 @@ impl Trainer {
             Some(evaluation) => evaluation.active_units,
             None => active_units(&mut self.inference(), self.data.train(), self.config.binarize, self.noise),
         };
+        self.data.all().check_read()?;
         let improved = match &validation {
             None => true,
             Some(e) => {

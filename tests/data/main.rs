@@ -8,3 +8,4 @@ mod formats;
 mod known;
 mod light;
 mod seeded;
+mod streamed;

@@ -6,4 +6,5 @@ mod bad;
 mod folder;
 mod resume;
 mod settings;
+mod streamed;
 mod support;

@@ -42,13 +42,12 @@ pub(super) fn header(input: &mut Input) -> Result<Header> {
     Ok(Header { number, big_endian: true, dims })
 }
 
-/// Reads data rows; three dimensions are pictures.
-pub(super) fn rows(mut input: Input) -> Result<Rows> {
+/// Reads data rows, or leaves them in the file beyond `limit` bytes; three dimensions are pictures.
+pub(super) fn rows(mut input: Input, limit: u64) -> Result<Rows> {
     let header = header(&mut input)?;
     let cols = header.cols(&input)?;
-    let mut values = header.store();
-    header.read_into(&mut input, &mut values)?;
-    finish(Rows::new(values, cols), &header).map_err(|e| e.at(input.place()))
+    let store = header.store_within(&mut input, limit)?;
+    finish(Rows::new(store, cols), &header).map_err(|e| e.at(input.place()))
 }
 
 /// Gives rows the shape of pictures that the dimensions say.

@@ -13,6 +13,10 @@ pub(super) struct Input {
     place: String,
     reader: Box<dyn Read>,
     head: Vec<u8>,
+    /// The file itself, if its bytes are read as they are.
+    file: Option<File>,
+    /// Bytes that have been read.
+    position: u64,
 }
 
 impl Input {
@@ -24,17 +28,18 @@ impl Input {
             let error = Error::input("a file is needed here, and this is a folder");
             return Err(error.at(path.display().to_string()));
         }
-        Self::new(path.display().to_string(), file)
+        let again = if metadata.is_file() { file.try_clone().ok() } else { None };
+        Self::new(path.display().to_string(), file, again)
     }
 
     /// Reads bytes that are part of the program.
     #[cfg(feature = "mnist")]
     pub(super) fn embedded(place: &str, bytes: &'static [u8]) -> Result<Input> {
-        Self::new(place.to_owned(), bytes)
+        Self::new(place.to_owned(), bytes, None)
     }
 
-    fn new(place: String, source: impl Read + 'static) -> Result<Input> {
-        let mut raw = Input { place, reader: Box::new(source), head: Vec::new() };
+    fn new(place: String, source: impl Read + 'static, file: Option<File>) -> Result<Input> {
+        let mut raw = Input { place, reader: Box::new(source), head: Vec::new(), file, position: 0 };
         raw.look()?;
         if raw.head.is_empty() {
             return Err(raw.error("the file is empty"));
@@ -43,9 +48,9 @@ impl Input {
             raw.reader = Box::new(BufReader::with_capacity(1 << 16, raw.reader));
             return Ok(raw);
         }
-        let Input { place, reader, head } = raw;
+        let Input { place, reader, head, .. } = raw;
         let packed = BufReader::with_capacity(1 << 16, Cursor::new(head).chain(reader));
-        let mut input = Input { reader: unpack(packed, &place)?, place, head: Vec::new() };
+        let mut input = Input { reader: unpack(packed, &place)?, place, head: Vec::new(), file: None, position: 0 };
         input.look()?;
         if input.head.is_empty() {
             return Err(input.error("the file is empty once unpacked"));
@@ -58,6 +63,7 @@ impl Input {
         let got = self.fill(&mut head)?;
         head.truncate(got);
         self.head = head;
+        self.position = 0;
         Ok(())
     }
 
@@ -84,8 +90,22 @@ impl Input {
     pub(super) fn expect_end(&mut self) -> Result<()> {
         match self.fill(&mut [0])? {
             0 => Ok(()),
-            _ => Err(self.error("bytes follow the data that the header describes")),
+            _ => Err(self.bytes_follow()),
         }
+    }
+
+    /// The error of a file that is longer than its header says.
+    pub(super) fn bytes_follow(&self) -> Error {
+        self.error("bytes follow the data that the header describes")
+    }
+
+    /// A plain file to read by position, where the next byte is in it, and its length; nothing if it is packed, or is no
+    /// file.
+    pub(super) fn plain_file(&self) -> Result<Option<(File, u64, u64)>> {
+        let Some(file) = &self.file else { return Ok(None) };
+        let fail = |e: &std::io::Error| Error::io("look at the file", Path::new(&self.place), e);
+        let len = file.metadata().map_err(|e| fail(&e))?.len();
+        Ok(Some((file.try_clone().map_err(|e| fail(&e))?, self.position, len)))
     }
 
     /// The name of the source.
@@ -114,12 +134,15 @@ impl Input {
 
 impl Read for Input {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        if self.head.is_empty() {
-            return self.reader.read(buffer);
-        }
-        let n = buffer.len().min(self.head.len());
-        buffer[..n].copy_from_slice(&self.head[..n]);
-        self.head.drain(..n);
+        let n = if self.head.is_empty() {
+            self.reader.read(buffer)?
+        } else {
+            let n = buffer.len().min(self.head.len());
+            buffer[..n].copy_from_slice(&self.head[..n]);
+            self.head.drain(..n);
+            n
+        };
+        self.position += n as u64;
         Ok(n)
     }
 }

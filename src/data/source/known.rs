@@ -2,7 +2,7 @@
 
 use super::idx;
 use super::input::Input;
-use crate::data::rows::Values;
+use crate::data::rows::Store;
 use crate::data::{Dataset, Labels, Rows, View};
 use crate::tensor::{Noise, Stream};
 use crate::{Error, Result};
@@ -23,7 +23,7 @@ const MNIST_TEST_ROWS: usize = 1000;
 pub(super) fn mnist() -> Result<Dataset> {
     let images = include_bytes!("../../../datasets/mnist-10k/mnist-10k-images-idx3-ubyte.gz");
     let labels = include_bytes!("../../../datasets/mnist-10k/mnist-10k-labels-idx1-ubyte.gz");
-    let rows = idx::rows(Input::embedded("embedded mnist images", images)?)?;
+    let rows = idx::rows(Input::embedded("embedded mnist images", images)?, u64::MAX)?;
     let labels = idx::labels(&mut Input::embedded("embedded mnist labels", labels)?)?;
     let view = View::with_labels(rows, Labels::from_numbers(&labels))?;
     Dataset::new("mnist", view).with_test(MNIST_TEST_ROWS)
@@ -44,21 +44,21 @@ pub(super) fn gaussian_2d() -> Result<Dataset> {
 }
 
 /// Full MNIST: in `mnist-full` or `mnist` under the data folder, or the four files in the data folder itself.
-pub(super) fn mnist_full(data: Option<&Path>) -> Result<Dataset> {
+pub(super) fn mnist_full(data: Option<&Path>, limit: u64) -> Result<Dataset> {
     let mut places: Vec<PathBuf> = data.iter().flat_map(|d| [d.join("mnist-full"), d.join("mnist")]).collect();
     places.extend(data.filter(|d| !names_fashion(d)).map(Path::to_path_buf));
     let hint = "set ELBO_DATA to a folder with MNIST's four files, or one whose folder `mnist` has them";
-    first_folder("mnist-full", &places, hint)
+    first_folder("mnist-full", &places, hint, limit)
 }
 
 /// Fashion-MNIST: in `fashion-mnist` under the data folder, in the data folder itself if its name says fashion, or where
 /// Debian installs it.
-pub(super) fn fashion_mnist(data: Option<&Path>) -> Result<Dataset> {
+pub(super) fn fashion_mnist(data: Option<&Path>, limit: u64) -> Result<Dataset> {
     let mut places: Vec<PathBuf> = data.iter().map(|d| d.join("fashion-mnist")).collect();
     places.extend(data.filter(|d| names_fashion(d)).map(Path::to_path_buf));
     places.push(PathBuf::from(DEBIAN_FASHION_MNIST));
     let hint = "`apt install dataset-fashion-mnist`, or put its four files into `fashion-mnist` under $ELBO_DATA";
-    first_folder("fashion-mnist", &places, hint)
+    first_folder("fashion-mnist", &places, hint, limit)
 }
 
 /// The two sets have files of the same names: a folder's own name must tell them apart.
@@ -69,9 +69,9 @@ fn names_fashion(folder: &Path) -> bool {
     names.any(|name| name.to_string_lossy().to_lowercase().contains("fashion"))
 }
 
-fn first_folder(name: &str, places: &[PathBuf], hint: &str) -> Result<Dataset> {
+fn first_folder(name: &str, places: &[PathBuf], hint: &str, limit: u64) -> Result<Dataset> {
     if let Some(folder) = places.iter().find(|place| is_four_files(place)) {
-        return four_files(name, folder);
+        return four_files(name, folder, limit);
     }
     let looked: Vec<String> = places.iter().map(|place| place.display().to_string()).collect();
     let what = match looked.as_slice() {
@@ -96,8 +96,9 @@ pub(super) fn is_four_files(folder: &Path) -> bool {
     TRAIN.iter().chain(&TEST).any(|name| find(folder, name).is_some())
 }
 
-/// Reads the four files of a folder into one set, whose test split is the `t10k` files.
-pub(super) fn four_files(name: &str, folder: &Path) -> Result<Dataset> {
+/// Reads the four files of a folder into one set, whose test split is the `t10k` files. Beyond `limit` bytes, pictures in
+/// plain files stay there.
+pub(super) fn four_files(name: &str, folder: &Path, limit: u64) -> Result<Dataset> {
     let open = |file: &str| {
         let path = find(folder, file).ok_or_else(|| {
             let what = format!("there is no file {file}-idx{}-ubyte", if file.ends_with("images") { 3 } else { 1 });
@@ -119,10 +120,20 @@ pub(super) fn four_files(name: &str, folder: &Path) -> Result<Dataset> {
     let mut labels = labels_of(open(TRAIN[1])?, header.rows())?;
     labels.extend(labels_of(open(TEST[1])?, test_header.rows())?);
 
-    let mut values: Values = header.store();
-    header.read_into(&mut images, &mut values)?;
-    test_header.read_into(&mut test_images, &mut values)?;
-    let rows = idx::finish(Rows::new(values, cols), &header).map_err(|e| e.at(folder.display().to_string()))?;
+    let mut parts = Vec::new();
+    if header.kept_bytes().saturating_add(test_header.kept_bytes()) > limit {
+        parts.extend(header.part(&images)?);
+        parts.extend(test_header.part(&test_images)?);
+    }
+    let store: Store = if parts.len() == 2 {
+        header.file(parts, cols).into()
+    } else {
+        let mut values = header.values();
+        header.read_into(&mut images, &mut values)?;
+        test_header.read_into(&mut test_images, &mut values)?;
+        values.into()
+    };
+    let rows = idx::finish(Rows::new(store, cols), &header).map_err(|e| e.at(folder.display().to_string()))?;
     let view = View::with_labels(rows, Labels::from_numbers(&labels))?;
     Dataset::new(name, view).with_test(test_header.rows())
 }

@@ -5,13 +5,14 @@ mod input;
 mod known;
 #[cfg(feature = "files")]
 mod npy;
-mod numbers;
+pub(super) mod numbers;
 #[cfg(feature = "files")]
 mod png;
 #[cfg(feature = "files")]
 mod table;
 
-use super::{Dataset, Labels, Rows, View};
+use super::memory::human;
+use super::{Dataset, Labels, Memory, Rows, View};
 use crate::nearest::nearest;
 use crate::{Error, Result};
 use input::Input;
@@ -44,7 +45,21 @@ pub const KNOWN: [&str; 4] = ["mnist", "mnist-full", "fashion-mnist", "gaussian-
 /// An unknown name (with the nearest), a data set that is not installed, and files that are missing, empty, cut short,
 /// damaged, or hold something other than finite numbers, each with file and place.
 pub fn load(name_or_path: &str) -> Result<Dataset> {
-    load_in(name_or_path, std::env::var_os("ELBO_DATA").map(PathBuf::from).as_deref())
+    load_within(name_or_path, Memory::Auto)
+}
+
+/// Loads as [`load`] does, with the memory that the rows may take given.
+///
+/// Rows that would take more stay in their file if it is a plain IDX or NPY file (MNIST's four files, too), and are read
+/// as they are used: everything works as it does in memory and gives the same results. The file must not change
+/// meanwhile; if it is cut short, [`View::check_read`] and the next step of training say so. Numbers that are not bytes
+/// are all looked at once when they are loaded. Other formats, and NPY files in Fortran's order, are read into memory all
+/// the same, and [`Dataset::note`] says so.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_within(name_or_path: &str, memory: Memory) -> Result<Dataset> {
+    load_from(name_or_path, std::env::var_os("ELBO_DATA").map(PathBuf::from).as_deref(), memory)
 }
 
 /// Loads as [`load`] does, with the folder of `$ELBO_DATA` given.
@@ -52,17 +67,32 @@ pub fn load(name_or_path: &str) -> Result<Dataset> {
 /// # Errors
 /// As [`load`].
 pub fn load_in(name_or_path: &str, data: Option<&Path>) -> Result<Dataset> {
-    let data = data.filter(|d| !d.as_os_str().is_empty());
-    match name_or_path {
-        "mnist" => known::mnist(),
-        "mnist-full" => known::mnist_full(data),
-        "fashion-mnist" => known::fashion_mnist(data),
-        "gaussian-2d" => known::gaussian_2d(),
-        _ => from_path(name_or_path),
-    }
+    load_from(name_or_path, data, Memory::Auto)
 }
 
-fn from_path(text: &str) -> Result<Dataset> {
+fn load_from(name_or_path: &str, data: Option<&Path>, memory: Memory) -> Result<Dataset> {
+    let data = data.filter(|d| !d.as_os_str().is_empty());
+    let limit = memory.limit();
+    let data = match name_or_path {
+        "mnist" => known::mnist(),
+        "mnist-full" => known::mnist_full(data, limit),
+        "fashion-mnist" => known::fashion_mnist(data, limit),
+        "gaussian-2d" => known::gaussian_2d(),
+        _ => from_path(name_or_path, limit),
+    }?;
+    let bytes = data.all().rows().bytes();
+    if bytes <= limit {
+        return Ok(data);
+    }
+    let (bytes, limit) = (human(bytes), human(limit));
+    let note = format!(
+        "note: {} takes {bytes} of memory, and the limit is {limit}: only plain IDX and NPY files (rows first) are streamed",
+        data.name()
+    );
+    Ok(data.with_note(note))
+}
+
+fn from_path(text: &str, limit: u64) -> Result<Dataset> {
     let path = Path::new(text);
     // A name that cannot be looked up (too long, a null byte) is as absent as one that is not there.
     if !path.try_exists().unwrap_or(false) {
@@ -74,9 +104,9 @@ fn from_path(text: &str) -> Result<Dataset> {
     }
     let name = name_of(path);
     if path.is_dir() {
-        return if known::is_four_files(path) { known::four_files(&name, path) } else { pictures(&name, path) };
+        return if known::is_four_files(path) { known::four_files(&name, path, limit) } else { pictures(&name, path) };
     }
-    Ok(Dataset::new(name, View::new(rows(path)?)))
+    Ok(Dataset::new(name, View::new(rows(path, limit)?)))
 }
 
 /// What a path's set is called: its last part, without endings that say the format.
@@ -127,12 +157,12 @@ fn format(input: &Input, path: &Path) -> Result<Format> {
     Err(error.hint("elbo reads IDX, NPY, CSV, and folders of PNG pictures"))
 }
 
-fn rows(path: &Path) -> Result<Rows> {
+fn rows(path: &Path, limit: u64) -> Result<Rows> {
     let input = Input::open(path)?;
     match format(&input, path)? {
-        Format::Idx => idx::rows(input),
+        Format::Idx => idx::rows(input, limit),
         #[cfg(feature = "files")]
-        Format::Npy => npy::rows(input),
+        Format::Npy => npy::rows(input, limit),
         #[cfg(feature = "files")]
         Format::Csv => table::rows(input),
         #[cfg(not(feature = "files"))]

@@ -4,7 +4,7 @@ use super::idx::finish;
 use super::input::Input;
 use super::numbers::{Header, Number};
 use crate::Result;
-use crate::data::rows::{Rows, Values};
+use crate::data::rows::{Rows, Store, Values};
 use ndarray::{ArrayD, IxDyn, ShapeBuilder};
 use ndarray_npy::npy::header as npy;
 
@@ -63,23 +63,26 @@ fn header_bytes(input: &mut Input) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Reads data rows: two dimensions or more, rows first; three are pictures.
-pub(super) fn rows(mut input: Input) -> Result<Rows> {
+/// Reads data rows: two dimensions or more, rows first; three are pictures. Beyond `limit` bytes they are left in the
+/// file, if rows come before columns there.
+pub(super) fn rows(mut input: Input, limit: u64) -> Result<Rows> {
     let (header, fortran) = header(&mut input)?;
     if header.dims.len() == 1 {
         let error = input.error(format!("an array of one dimension ({}): data have rows and columns", header.dims[0]));
         return Err(error.hint("reshape it: `x.reshape(-1, 1)` for one column, `x.reshape(1, -1)` for one row"));
     }
     let cols = header.cols(&input)?;
-    let mut values = header.store();
-    header.read_into(&mut input, &mut values)?;
-    if fortran {
-        values = match values {
+    let store = if fortran {
+        let mut values = header.values();
+        header.read_into(&mut input, &mut values)?;
+        Store::Memory(match values {
             Values::Bytes(v) => Values::Bytes(row_major(v, &header.dims)),
             Values::Floats(v) => Values::Floats(row_major(v, &header.dims)),
-        };
-    }
-    finish(Rows::new(values, cols), &header).map_err(|e| e.at(input.place()))
+        })
+    } else {
+        header.store_within(&mut input, limit)?
+    };
+    finish(Rows::new(store, cols), &header).map_err(|e| e.at(input.place()))
 }
 
 /// Reads labels: one dimension of numbers (or one column).

@@ -1,13 +1,15 @@
 //! Binary numbers, streamed: memory grows with what was read, never with what a header claims.
 
 use super::input::Input;
-use crate::data::rows::Values;
+use crate::data::row_file::{Part, RowFile};
+use crate::data::rows::{Store, Values};
 use crate::{Error, Result};
 use byteorder::{BigEndian, ByteOrder, LittleEndian};
+use elbo_kernels::Element;
 
 /// The type of stored numbers; IDX has no wide unsigned ones, NPY has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Number {
+pub(in crate::data) enum Number {
     U8,
     I8,
     #[cfg(feature = "files")]
@@ -26,7 +28,7 @@ pub(super) enum Number {
 
 impl Number {
     /// Bytes of one number.
-    pub(super) fn size(self) -> usize {
+    pub(in crate::data) fn size(self) -> usize {
         match self {
             Number::U8 | Number::I8 => 1,
             Number::I16 => 2,
@@ -42,7 +44,11 @@ impl Number {
     }
 
     /// Reads one number of this type from the start of a slice. Beyond 2⁵³, the nearest `f64`.
-    fn decoder<B: ByteOrder>(self) -> fn(&[u8]) -> f64 {
+    pub(in crate::data) fn decoder(self, big_endian: bool) -> fn(&[u8]) -> f64 {
+        if big_endian { self.decoder_in::<BigEndian>() } else { self.decoder_in::<LittleEndian>() }
+    }
+
+    fn decoder_in<B: ByteOrder>(self) -> fn(&[u8]) -> f64 {
         match self {
             Number::U8 => |b| f64::from(b[0]),
             Number::I8 => |b| f64::from(b[0] as i8),
@@ -58,6 +64,28 @@ impl Number {
             Number::I64 => |b| B::read_i64(b) as f64,
             Number::F32 => |b| f64::from(B::read_f32(b)),
             Number::F64 => |b| B::read_f64(b),
+        }
+    }
+
+    /// Turns bytes into the numbers that [`Header::read_into`] would keep of them. Floats have loops of their own, which
+    /// become vector code.
+    pub(in crate::data) fn decode_into<F: Element>(self, big_endian: bool, bytes: &[u8], out: &mut [F]) {
+        fn each<F: Element, const N: usize>(bytes: &[u8], out: &mut [F], read: impl Fn([u8; N]) -> f32) {
+            for (o, word) in out.iter_mut().zip(bytes.as_chunks().0) {
+                *o = F::from_f64(f64::from(read(*word)));
+            }
+        }
+        match (self, big_endian) {
+            (Number::F32, false) => each(bytes, out, f32::from_le_bytes),
+            (Number::F32, true) => each(bytes, out, f32::from_be_bytes),
+            (Number::F64, false) => each(bytes, out, |word| f64::from_le_bytes(word) as f32),
+            (Number::F64, true) => each(bytes, out, |word| f64::from_be_bytes(word) as f32),
+            _ => {
+                let decode = self.decoder(big_endian);
+                for (o, word) in out.iter_mut().zip(bytes.chunks_exact(self.size())) {
+                    *o = F::from_f64(f64::from(decode(word) as f32));
+                }
+            }
         }
     }
 }
@@ -95,12 +123,46 @@ impl Header {
         }
     }
 
+    /// The data in memory, or left in their file where they would take more than `limit` bytes and the file is plain.
+    pub(super) fn store_within(&self, input: &mut Input, limit: u64) -> Result<Store> {
+        if self.kept_bytes() > limit
+            && let Some(part) = self.part(input)?
+        {
+            return Ok(self.file(vec![part], self.cols(input)?).into());
+        }
+        let mut values = self.values();
+        self.read_into(input, &mut values)?;
+        Ok(values.into())
+    }
+
+    /// Bytes that the data take in memory.
+    pub(super) fn kept_bytes(&self) -> u64 {
+        let size = if self.number == Number::U8 { 1 } else { size_of::<f32>() };
+        self.dims.iter().fold(size as u64, |n, &d| n.saturating_mul(d as u64))
+    }
+
+    /// The data that lie ahead in a plain file, for later; nothing if it is packed, or no file.
+    pub(super) fn part(&self, input: &Input) -> Result<Option<Part>> {
+        let Some((file, start, len)) = input.plain_file()? else { return Ok(None) };
+        let total = (self.rows() * self.cols(input)? * self.number.size()) as u64;
+        match len.saturating_sub(start) {
+            found if found < total => Err(self.cut_short(input, found as usize)?),
+            found if found > total => Err(input.bytes_follow()),
+            _ => Ok(Some(Part::new(file, input.place().to_owned(), start, self.rows()))),
+        }
+    }
+
+    /// Data that stay in files, which this header describes but for the number of rows.
+    pub(super) fn file(&self, parts: Vec<Part>, cols: usize) -> RowFile {
+        RowFile::new(parts, self.number, self.big_endian, cols)
+    }
+
     /// Reads the data into `values`, behind what is there: bytes to bytes, all other types to `f32`.
     pub(super) fn read_into(&self, input: &mut Input, values: &mut Values) -> Result<()> {
         match values {
             Values::Bytes(bytes) => self.each_chunk(input, bytes, |chunk, bytes| bytes.extend_from_slice(chunk)),
             Values::Floats(floats) => {
-                let (decode, size) = (self.decoder(), self.number.size());
+                let (decode, size) = (self.number.decoder(self.big_endian), self.number.size());
                 self.each_chunk(input, floats, |chunk, floats| {
                     floats.extend(chunk.chunks_exact(size).map(|b| decode(b) as f32));
                 })
@@ -114,7 +176,7 @@ impl Header {
             let error = input.error(format!("labels have one dimension, and this file has {}", shape(&self.dims)));
             return Err(error.hint("is this the file of the data themselves?"));
         }
-        let (decode, size) = (self.decoder(), self.number.size());
+        let (decode, size) = (self.number.decoder(self.big_endian), self.number.size());
         let mut labels = Vec::new();
         self.each_chunk(input, &mut labels, |chunk, labels| labels.extend(chunk.chunks_exact(size).map(decode)))?;
         match labels.iter().position(|x| !x.is_finite()) {
@@ -124,12 +186,8 @@ impl Header {
     }
 
     /// An empty store of the type that the numbers are kept in.
-    pub(super) fn store(&self) -> Values {
+    pub(super) fn values(&self) -> Values {
         if self.number == Number::U8 { Values::Bytes(Vec::new()) } else { Values::Floats(Vec::new()) }
-    }
-
-    fn decoder(&self) -> fn(&[u8]) -> f64 {
-        if self.big_endian { self.number.decoder::<BigEndian>() } else { self.number.decoder::<LittleEndian>() }
     }
 
     /// Reads all data in chunks of whole numbers and checks that nothing follows.
@@ -144,17 +202,21 @@ impl Header {
             let got = input.fill(&mut chunk[..want])?;
             done += got;
             if got < want {
-                let row = done / row_bytes;
-                let promised = shape(&self.dims);
-                let what = format!(
-                    "the header claims {promised}, but the file ends in row {row} ({done} of {total} bytes of data)"
-                );
-                return Err(input.error(what).hint("rows count from 0; the file is cut short or its header is wrong"));
+                return Err(self.cut_short(input, done)?);
             }
             reserve(out, want / size, (total - done) / size).map_err(|e| e.at(input.place()))?;
             add(&chunk[..want], out);
         }
         input.expect_end()
+    }
+
+    /// The error of a file that ends after `done` bytes of data.
+    fn cut_short(&self, input: &Input, done: usize) -> Result<Error> {
+        let row_bytes = self.cols(input)? * self.number.size();
+        let (promised, row, total) = (shape(&self.dims), done / row_bytes, self.rows() * row_bytes);
+        let what =
+            format!("the header claims {promised}, but the file ends in row {row} ({done} of {total} bytes of data)");
+        Ok(input.error(what).hint("rows count from 0; the file is cut short or its header is wrong"))
     }
 }
 

@@ -1,0 +1,132 @@
+//! The rows of one batch after the other, from memory or from a file.
+
+use super::prefetch::Prefetch;
+use super::{Batches, View};
+use crate::Result;
+use elbo_kernels::Element;
+
+/// Hands out the rows of batches in an epoch's order. Rows in a file are read ahead of time by a thread, so that they are
+/// in memory when they are asked for; which rows they are does not depend on where they come from.
+///
+/// ```
+/// use elbo::data::{Batches, Feed};
+/// use elbo::tensor::Noise;
+/// let data = elbo::data::load("gaussian-2d")?;
+/// let mut feed = Feed::new(data.train(), Batches::new(data.train().len(), 128, Noise::new(7))?)?;
+/// feed.load(0, 3)?;
+/// let (batch, mut x) = (feed.batch(), vec![0.0f32; 128 * 2]);
+/// for (r, x) in x.chunks_exact_mut(2).enumerate() {
+///     batch.gather(r, x);
+/// }
+/// # Ok::<(), elbo::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Feed {
+    view: View,
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    /// The batches, the epoch whose order they are in, and the number of the one that is handed out.
+    Memory(Batches, Option<u64>, usize),
+    File(Prefetch),
+}
+
+impl Feed {
+    /// The rows of a view, in batches of its positions. Where the view is [streamed](super::Rows::is_streamed), a thread
+    /// starts that reads up to three groups of batches of about a megabyte each (or single batches, if they are larger).
+    ///
+    /// # Errors
+    /// Not enough memory for that, or a thread that does not start.
+    pub fn new(view: &View, batches: Batches) -> Result<Feed> {
+        let source = match view.rows().is_streamed() {
+            true => Source::File(Prefetch::new(view.clone(), batches)?),
+            false => Source::Memory(batches, None, 0),
+        };
+        Ok(Feed { view: view.clone(), source })
+    }
+
+    /// Makes a batch of an epoch the one that [`batch`](Feed::batch) hands out; the epoch is put in order if it is a new
+    /// one. From a file, batches come at once if they are asked for in order, epoch after epoch, and any other one is
+    /// waited for. Allocates nothing.
+    ///
+    /// # Errors
+    /// Rows of the batch, or of the group that is read with it, that cannot be read. The next call tries again.
+    ///
+    /// # Panics
+    /// A batch that does not exist.
+    pub fn load(&mut self, epoch: u64, number: usize) -> Result<()> {
+        match &mut self.source {
+            Source::File(prefetch) => prefetch.load(epoch, number),
+            Source::Memory(batches, order, at) => {
+                assert!(number < batches.len(), "batch {number} of {}", batches.len());
+                if *order != Some(epoch) {
+                    batches.start(epoch);
+                    *order = Some(epoch);
+                }
+                *at = number;
+                Ok(())
+            }
+        }
+    }
+
+    /// The batch that was loaded last.
+    ///
+    /// # Panics
+    /// No batch has been loaded, or the last one could not be.
+    pub fn batch(&self) -> Batch<'_> {
+        let (rows, bytes) = match &self.source {
+            Source::Memory(batches, _, number) => (batches.batch(*number), None),
+            Source::File(prefetch) => {
+                let (ids, places, bytes) = prefetch.batch();
+                (ids, Some((places, bytes)))
+            }
+        };
+        Batch { view: &self.view, rows, bytes }
+    }
+}
+
+/// The rows of one batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch<'a> {
+    view: &'a View,
+    /// Positions in the view of rows in memory; row numbers in the set of rows from a file.
+    rows: &'a [u32],
+    /// Of rows from a file: where each of them is among the bytes, counted in rows.
+    bytes: Option<(&'a [u32], &'a [u8])>,
+}
+
+impl Batch<'_> {
+    /// Number of rows, at least 1.
+    #[allow(clippy::len_without_is_empty)] // never empty
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// The row number in the whole set of row `r` of the batch; see [`View::id`].
+    ///
+    /// # Panics
+    /// A row that the batch does not have.
+    pub fn id(&self, r: usize) -> usize {
+        match self.bytes {
+            None => self.view.id(self.rows[r] as usize),
+            Some(_) => self.rows[r] as usize,
+        }
+    }
+
+    /// Writes row `r` of the batch as numbers, `(cols)`. See [`Rows::gather`](super::Rows::gather).
+    ///
+    /// # Panics
+    /// A row that the batch does not have, or an `out` whose length is not the number of columns.
+    pub fn gather<F: Element>(&self, r: usize, out: &mut [F]) {
+        match (self.bytes, self.view.rows().file()) {
+            (Some((places, bytes)), Some(file)) => {
+                assert_eq!(out.len(), self.view.cols(), "values of a row");
+                let (place, len) = (places[r] as usize, file.row_bytes());
+                file.decode(&bytes[place * len..(place + 1) * len], out);
+            }
+            _ => self.view.gather(self.rows[r] as usize, out),
+        }
+    }
+}
