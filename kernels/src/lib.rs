@@ -18,6 +18,7 @@ pub mod par;
 pub mod peak;
 pub mod reduce;
 pub mod reference;
+pub mod row;
 mod simd;
 pub mod sweep;
 pub mod update;
