@@ -7,6 +7,7 @@
 #![allow(clippy::needless_range_loop, reason = "tiles read best with the indices of their formulas")]
 
 pub mod activation;
+mod aligned;
 pub mod gemm;
 mod isa;
 mod map;
@@ -23,6 +24,7 @@ mod simd;
 pub mod sweep;
 pub mod update;
 
+pub use aligned::Aligned;
 pub use isa::{Isa, Op};
 pub use mat::{Mat, MatMut};
 pub use simd::{Element, LANES, Register, Simd, Wide};

@@ -5,9 +5,9 @@
 
 use super::{Noise, Real, Stream};
 use crate::layer::Init;
-use elbo_kernels::Element;
 use elbo_kernels::panels::Panels;
 use elbo_kernels::par::{Par, for_each_piece};
+use elbo_kernels::{Aligned, Element};
 use ndarray::Array2;
 
 /// Where a parameter lies: `rows × cols` at an offset of a slab. A weight is (in, out), a bias (1, out).
@@ -146,13 +146,13 @@ impl Layout {
 /// One number for each parameter of a layout: values, gradients or moments.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Slab<F> {
-    data: Box<[F]>,
+    data: Aligned<F>,
 }
 
 impl<F: Real> Slab<F> {
     /// Zeros.
     pub fn zeros(layout: &Layout) -> Self {
-        Slab { data: vec![F::ZERO; layout.len()].into() }
+        Slab { data: Aligned::zeros(layout.len()) }
     }
     /// All of it, in storage order, padding included.
     pub fn data(&self) -> &[F] {
@@ -203,7 +203,7 @@ struct TransposePanel {
 #[derive(Clone, Debug)]
 pub struct Params<F> {
     values: Slab<F>,
-    transposed: Box<[F]>,
+    transposed: Aligned<F>,
     panels: Vec<TransposePanel>,
 }
 
@@ -216,7 +216,7 @@ impl<F: Real> Params<F> {
         });
         Params {
             values: Slab::zeros(layout),
-            transposed: vec![F::ZERO; layout.transposed_len].into(),
+            transposed: Aligned::zeros(layout.transposed_len),
             panels: panels.collect(),
         }
     }
