@@ -1,7 +1,7 @@
 //! A step in two passes. *Rows*: blocks of rows go through the whole network and back, each on one thread. *Weights*:
 //! each thread makes tiles of the parameters' gradients from what the blocks left.
 
-use super::{Block, Vae};
+use super::{Block, Vae, threads_used};
 use crate::estimator::{Batch, Estimator};
 use crate::layer::Gradient;
 use crate::tensor::{Buffer, Exec, Isa, Mat, Noise, Par, Params, Real, Slab, Slot, Stream};
@@ -17,8 +17,6 @@ const BLOCK_ROWS: usize = 64;
 const TILE_ROWS: usize = 96;
 /// Blocks of rows that are summed into a tile in one go.
 const BLOCKS_AT_ONCE: usize = 16;
-/// Multiplications and additions below which a step is faster on one thread than on several.
-const SEQUENTIAL_FLOPS: f64 = 4e6;
 
 /// Where a pass takes its noise from: the tuple that [`Noise::rng`] is a function of, but for row and sample.
 #[derive(Clone, Copy, Debug)]
@@ -135,6 +133,7 @@ pub struct Workspace<F> {
     blocks: Vec<Block<F>>,
     tiles: Vec<Tile>,
     par: Par,
+    threads: usize,
     stats: Stats,
     mean_kl: Vec<f64>,
 }
@@ -153,13 +152,14 @@ impl<F: Real> Workspace<F> {
     /// Memory for batches of up to `batch` rows with `samples` samples each, and for the threads of `ex`.
     pub fn new(vae: &Vae, batch: usize, samples: usize, ex: &Exec) -> Self {
         let flops = vae.flops() * (batch * samples) as f64;
-        let threads = if flops < SEQUENTIAL_FLOPS { 1 } else { ex.threads() };
+        let threads = threads_used(flops, ex.threads(), ex.workers());
         let count = batch.div_ceil(BLOCK_ROWS).next_multiple_of(threads).clamp(1, batch.max(1));
         let capacity = split(batch, count).map(|(_, rows)| rows).max().unwrap_or(0).next_multiple_of(8);
         Workspace {
             blocks: (0..count).map(|_| Block::new(vae, capacity, samples)).collect(),
             tiles: tiles(vae),
             par: if threads == 1 { Par::Sequential } else { ex.par() },
+            threads,
             stats: Stats::new(vae.config().latent),
             mean_kl: Vec::with_capacity(vae.config().latent),
         }
@@ -171,6 +171,10 @@ impl<F: Real> Workspace<F> {
     /// Whether steps use the pool, or were found too small for it.
     pub fn par(&self) -> Par {
         self.par
+    }
+    /// The threads that a full batch is shared among.
+    pub fn threads(&self) -> usize {
+        self.threads
     }
 }
 
