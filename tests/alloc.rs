@@ -1,8 +1,10 @@
-//! A training step allocates nothing after the first. A test binary of its own, for its counting allocator.
+//! A training step allocates nothing after the first, nor does inference. A test binary of its own, for its counting
+//! allocator.
 
 use elbo::data::{Binarize, Dataset, Memory, load_within};
 use elbo::estimator::FreeBits;
-use elbo::tensor::{Exec, Precision};
+use elbo::model::{Inference, Preset, Vae};
+use elbo::tensor::{Exec, Isa, Noise, Params, Precision};
 use elbo::train::{Flow, Observer, StepReport, TrainConfig, Trainer};
 use ndarray::Array2;
 use std::io::Write;
@@ -25,6 +27,11 @@ impl Observer for Count {
     }
 }
 
+/// Really so many threads, however few the cores.
+fn exec(threads: usize) -> Exec {
+    Exec::with_isa(Isa::detect().unwrap(), threads).unwrap()
+}
+
 fn allocated(threads: usize, change: impl Fn(&mut TrainConfig)) -> u64 {
     let data = Array2::from_shape_fn((6_400, 784), |(i, j)| ((i * 31 + j * 17) % 256) as f32 / 255.0);
     allocated_on(Dataset::from_array(data.view()).unwrap(), threads, change)
@@ -43,15 +50,40 @@ fn streamed() -> Dataset {
 fn allocated_on(data: Dataset, threads: usize, change: impl Fn(&mut TrainConfig)) -> u64 {
     let mut config = TrainConfig::preset("mlp-400", 784).unwrap();
     change(&mut config);
-    let mut trainer = Trainer::new(config, data, Exec::new(threads).unwrap()).unwrap();
+    let mut trainer = Trainer::new(config, data, exec(threads)).unwrap();
     let mut count = Count { first: None, last: 0, stop: 40 };
     trainer.run(&mut count).unwrap();
     count.last - count.first.unwrap()
 }
 
+/// Blocks that calls of encode, decode and score allocate after the first of each, for so many rows.
+fn allocated_by_inference(threads: usize, rows: usize) -> u64 {
+    let vae = Vae::new(&Preset::named("mlp-400").unwrap().config(784)).unwrap();
+    let (params, ex) = (Params::init(vae.layout(), &Noise::new(1)), exec(threads));
+    let x = Array2::from_shape_fn((rows, 784), |(i, j)| ((i * 31 + j * 17) % 256) as f32 / 255.0);
+    let (mut z, mut y) = (Array2::<f32>::zeros((rows, 20)), Array2::<f32>::zeros((rows, 784)));
+    let mut scores = vec![0.0; rows];
+    let mut round = |inference: &mut Inference<f32>| {
+        inference.encode_into(x.view(), z.view_mut());
+        inference.decode_into(z.view(), y.view_mut());
+        let fill = |r: usize, out: &mut [f32]| out.copy_from_slice(x.row(r).to_slice().unwrap());
+        inference.score(rows, &fill, |r, score| scores[r] = score.neg_elbo());
+    };
+    let mut inference = Inference::new(&vae, &params, &ex);
+    // Entering a pool from outside now and then costs rayon a block of its queue; inside, nothing does.
+    let count = ex.install(|| {
+        round(&mut inference);
+        let before = dhat::HeapStats::get().total_blocks;
+        (0..3).for_each(|_| round(&mut inference));
+        dhat::HeapStats::get().total_blocks - before
+    });
+    assert!(scores.iter().all(|s| s.is_finite() && *s > 0.0));
+    count
+}
+
 // One test, so that nothing else allocates meanwhile.
 #[test]
-fn a_step_allocates_nothing_after_the_first() {
+fn steps_and_inference_allocate_nothing_after_the_first() {
     let _profiler = dhat::Profiler::builder().testing().build();
     for threads in [1, 2, 3] {
         assert_eq!(allocated(threads, |_| {}), 0, "plain, {threads} threads");
@@ -67,4 +99,7 @@ fn a_step_allocates_nothing_after_the_first() {
     let gated = |c: &mut TrainConfig| *c = TrainConfig::preset("gated-300", 784).unwrap();
     assert_eq!(allocated(2, gated), 0, "gated");
     assert_eq!(allocated(2, |c| c.precision = Precision::Bf16), 0, "bf16");
+    for (threads, rows) in [(1, 1), (1, 1000), (2, 1), (2, 1000), (3, 1000)] {
+        assert_eq!(allocated_by_inference(threads, rows), 0, "inference, {rows} rows, {threads} threads");
+    }
 }

@@ -56,7 +56,7 @@ pub(crate) fn value<S: Simd>(s: S, act: Activation, x: S::V) -> S::V {
         Activation::Tanh => math::tanh(s, x),
         Activation::Sigmoid => math::sigmoid(s, x),
         Activation::Softplus => math::softplus(s, x),
-        Activation::Gelu => s.mul(x, normal_cdf(s, x)),
+        Activation::Gelu => s.mul(x, math::normal_cdf(s, x).0),
         Activation::LeakyRelu(slope) => s.select(s.lt(zero, x), x, s.mul(s.constant(slope), x)),
         Activation::Elu(alpha) => s.select(s.lt(zero, x), x, s.mul(s.constant(alpha), math::expm1(s, x))),
     }
@@ -73,23 +73,17 @@ pub(crate) fn times_derivative<S: Simd>(s: S, act: Activation, y: S::V, dy: S::V
         Activation::Tanh => s.mul(dy, s.fnma(y, y, one)),
         Activation::Sigmoid => s.mul(dy, s.mul(y, s.sub(one, y))),
         // σ(x) = 1 − e⁻ʸ
-        Activation::Softplus => s.mul(dy, math::neg(s, math::expm1(s, math::neg(s, y)))),
+        Activation::Softplus => s.mul(dy, math::neg(s, math::expm1_nonpositive(s, math::neg(s, y)))),
         Activation::Gelu => {
-            let exponent = s.mul(s.constant(-0.5), s.mul(y, y));
-            let density = s.mul(s.constant(0.5 * FRAC_1_SQRT_2 * FRAC_2_SQRT_PI), math::exp(s, exponent));
-            s.mul(dy, s.fma(y, density, normal_cdf(s, y)))
+            // Φ(x) + x φ(x)
+            let (cdf, exponential) = math::normal_cdf(s, y);
+            let density = s.mul(s.constant(0.5 * FRAC_1_SQRT_2 * FRAC_2_SQRT_PI), exponential);
+            s.mul(dy, s.fma(y, density, cdf))
         }
         Activation::LeakyRelu(slope) => s.select(s.lt(zero, y), dy, s.mul(s.constant(slope), dy)),
         // α eˣ = y + α
         Activation::Elu(alpha) => s.select(s.lt(zero, y), dy, s.mul(s.add(y, s.constant(alpha)), dy)),
     }
-}
-
-/// Φ(x) = ½ (1 + erf(x/√2))
-#[inline(always)]
-fn normal_cdf<S: Simd>(s: S, x: S::V) -> S::V {
-    let half = s.constant(0.5);
-    s.fma(half, math::erf(s, s.mul(x, s.constant(FRAC_1_SQRT_2))), half)
 }
 
 kernel! {

@@ -7,6 +7,7 @@
 #![allow(clippy::needless_range_loop, reason = "tiles read best with the indices of their formulas")]
 
 pub mod activation;
+mod aligned;
 pub mod gemm;
 pub mod half;
 mod isa;
@@ -19,11 +20,13 @@ pub mod par;
 pub mod peak;
 pub mod reduce;
 pub mod reference;
+pub mod row;
 mod simd;
 pub mod sweep;
 pub mod transpose;
 pub mod update;
 
+pub use aligned::Aligned;
 pub use isa::{Isa, Op};
 pub use mat::{Mat, MatMut};
 pub use simd::{Element, LANES, Register, Simd, Wide};

@@ -51,13 +51,10 @@ fn with_sign<S: Simd>(s: S, magnitude: S::V, x: S::V) -> S::V {
     s.or(magnitude, s.and(x, sign_bit(s)))
 }
 
-/// x = n log 2 + r: returns 2^(n−1) and eʳ − 1. The scale is halved so that n may reach the largest exponent plus
-/// one, where eʳ 2ⁿ is still finite for r < 0; at the least n it is zero.
+/// x = n log 2 + r, for x in [`EXP_RANGE`](Coefficients::EXP_RANGE): returns 2^(n−1) and eʳ − 1. The scale is halved so
+/// that n may reach the largest exponent plus one, where eʳ 2ⁿ is still finite for r < 0; at the least n it is zero.
 #[inline(always)]
-fn reduce<S: Simd>(s: S, x: S::V) -> (S::V, S::V) {
-    let [low, high] = S::E::EXP_RANGE;
-    // The second operand is returned for NaN.
-    let x = s.min(s.splat(high), s.max(s.splat(low), x));
+fn reduce_inside<S: Simd>(s: S, x: S::V) -> (S::V, S::V) {
     let rounder = s.splat(S::E::ROUNDER);
     let t = s.fma(x, s.constant(core::f64::consts::LOG2_E), rounder);
     let n = s.sub(t, rounder);
@@ -65,6 +62,14 @@ fn reduce<S: Simd>(s: S, x: S::V) -> (S::V, S::V) {
     let r = s.fnma(n, s.splat(tail), s.fnma(n, s.splat(head), x));
     let p = s.fma(s.mul(r, r), polynomial(s, r, S::E::EXP), r);
     (s.shl_mantissa(t), p)
+}
+
+/// [`reduce_inside`] of the nearest number in range.
+#[inline(always)]
+fn reduce<S: Simd>(s: S, x: S::V) -> (S::V, S::V) {
+    let [low, high] = S::E::EXP_RANGE;
+    // The second operand is returned for NaN.
+    reduce_inside(s, s.min(s.splat(high), s.max(s.splat(low), x)))
 }
 
 /// eˣ for every x. Max error 1.0 and 1.0 ULP. Flushed: 0 where the result is under 2^-125.5 (`f32`, x < −86.99)
@@ -76,12 +81,30 @@ pub fn exp<S: Simd>(s: S, x: S::V) -> S::V {
     s.mul(half_scale, s.fma(p, two, two))
 }
 
+/// [`exp`] for x ≤ 0, to the bit where multiply-adds are fused, in fewer operations.
+#[inline(always)]
+pub fn exp_nonpositive<S: Simd>(s: S, x: S::V) -> S::V {
+    let [low, _] = S::E::EXP_RANGE;
+    let (half_scale, p) = reduce_inside(s, s.max(s.splat(low), x));
+    let scale = s.add(half_scale, half_scale);
+    s.fma(scale, p, scale)
+}
+
 /// eˣ − 1 for every x, relatively accurate near 0. Max error 1.5 and 2.0 ULP.
 #[inline(always)]
 pub fn expm1<S: Simd>(s: S, x: S::V) -> S::V {
     let (half_scale, p) = reduce(s, x);
     let half = s.fma(half_scale, p, s.sub(half_scale, s.constant(0.5)));
     s.add(half, half)
+}
+
+/// [`expm1`] for x ≤ 0, likewise, unless x is subnormal.
+#[inline(always)]
+pub fn expm1_nonpositive<S: Simd>(s: S, x: S::V) -> S::V {
+    let [low, _] = S::E::EXP_RANGE;
+    let (half_scale, p) = reduce_inside(s, s.max(s.splat(low), x));
+    let scale = s.add(half_scale, half_scale);
+    s.fma(scale, p, s.sub(scale, s.splat(S::E::ONE)))
 }
 
 /// eˣ − 1 − x for every finite x, relatively accurate near 0 and never negative. Max error 7.5 and 10 ULP.
@@ -157,23 +180,31 @@ pub fn log1p<S: Simd>(s: S, x: S::V) -> S::V {
 #[inline(always)]
 pub fn sigmoid<S: Simd>(s: S, x: S::V) -> S::V {
     let one = s.splat(S::E::ONE);
-    let e = exp(s, neg_abs(s, x));
+    let e = exp_nonpositive(s, neg_abs(s, x));
     let numerator = s.select(s.lt(x, s.splat(S::E::ZERO)), e, one);
     s.div(numerator, s.add(one, e))
 }
 
-/// log(1 + eˣ) for every x, relatively accurate in both tails. Max error 1.6 and 2.0 ULP. Flushed like [`exp`].
+/// log(1 + f) for 0 ≤ f ≤ 1, relatively accurate near 0: as [`join`], without an exponent to take out first.
+#[inline(always)]
+fn log1p_unit<S: Simd>(s: S, f: S::V) -> S::V {
+    let q = s.div(f, s.add(s.constant(2.0), f));
+    let z = s.mul(q, q);
+    // 2q = f − q f
+    s.fnma(q, s.fnma(z, polynomial(s, z, S::E::LOG1P), f), f)
+}
+
+/// log(1 + eˣ) for every x, relatively accurate in both tails. Max error 1.7 and 2.0 ULP. Flushed like [`exp`].
 #[inline(always)]
 pub fn softplus<S: Simd>(s: S, x: S::V) -> S::V {
-    let tail = log1p_inside(s, exp(s, neg_abs(s, x)));
-    s.add(s.max(s.splat(S::E::ZERO), x), tail)
+    s.add(s.max(s.splat(S::E::ZERO), x), log1p_unit(s, exp_nonpositive(s, neg_abs(s, x))))
 }
 
 /// tanh x for every x, relatively accurate near 0. Max error 2.5 and 3.0 ULP.
 #[inline(always)]
 pub fn tanh<S: Simd>(s: S, x: S::V) -> S::V {
     // (1 − e^−2|x|) / (1 + e^−2|x|)
-    let e = expm1(s, neg_abs(s, s.add(x, x)));
+    let e = expm1_nonpositive(s, neg_abs(s, s.add(x, x)));
     with_sign(s, s.div(abs(s, e), s.add(e, s.constant(2.0))), x)
 }
 
@@ -187,6 +218,22 @@ pub fn erf<S: Simd>(s: S, x: S::V) -> S::V {
     let a = abs(s, x);
     let inside = s.fma(x, polynomial(s, s.mul(x, x), S::E::ERF), x);
     let end = s.min(s.splat(S::E::ERF_END), a);
-    let complement = exp(s, neg(s, polynomial(s, end, S::E::ERF_TAIL)));
+    let complement = exp_nonpositive(s, neg(s, polynomial(s, end, S::E::ERF_TAIL)));
     s.select(s.lt(a, one), inside, with_sign(s, s.sub(one, complement), x))
+}
+
+/// The standard normal distribution Φ(x) = ½ (1 + erf(x/√2)), and exp(−x²/2), which is √2π times its density. Max
+/// error of Φ 1.4 · 2^-24 and 2^-52, absolutely, for every x.
+///
+/// Φ(−|x|) is exp(−x²/2) times a polynomial in s = |x| / (3 + |x|) that is ½ at 0.
+#[inline(always)]
+pub fn normal_cdf<S: Simd>(s: S, x: S::V) -> (S::V, S::V) {
+    let half = s.constant(0.5);
+    let exponential = exp_nonpositive(s, s.mul(s.mul(s.constant(-0.5), x), x));
+    // Where it is cut off the exponential is long 0.
+    let a = s.min(s.constant(64.0), abs(s, x));
+    let t = s.div(a, s.add(s.constant(3.0), a));
+    let below = s.mul(exponential, s.fnma(t, polynomial(s, t, S::E::NORMAL_TAIL), half));
+    let cdf = s.select(s.lt(x, s.splat(S::E::ZERO)), below, s.sub(s.splat(S::E::ONE), below));
+    (cdf, exponential)
 }

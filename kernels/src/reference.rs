@@ -146,7 +146,7 @@ pub fn exp_minus_1_minus_x(x: f64) -> f64 {
 }
 
 /// The standard normal distribution function.
-fn normal_cdf(x: f64) -> f64 {
+pub fn normal_cdf(x: f64) -> f64 {
     0.5 * (1.0 + erf(x * core::f64::consts::FRAC_1_SQRT_2))
 }
 

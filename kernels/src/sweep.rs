@@ -37,10 +37,10 @@ impl<S: Simd> Bernoulli<S> {
         let s = self.s;
         let zero = s.splat(S::E::ZERO);
         let one = s.splat(S::E::ONE);
-        let e = math::exp(s, math::neg_abs(s, o));
+        let e = math::exp_nonpositive(s, math::neg_abs(s, o));
         let factor = s.add(one, e);
         // Padding has x = o = 0 and adds nothing here; its factor of 2 is left out.
-        self.total = s.add(self.total, s.sub(s.mul(x, o), s.max(zero, o)));
+        self.total = s.sub(self.total, s.fnma(x, o, s.max(zero, o)));
         self.product = s.mul(self.product, keep(s, count, factor, one));
         self.pending += 1;
         if self.pending == GROUP {

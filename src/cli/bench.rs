@@ -1,6 +1,6 @@
 //! `elbo bench`: training throughput.
 
-use super::console::complain;
+use super::console::{complain, count};
 use super::model::{describe, describe_network};
 use super::network::Network;
 use super::{Common, MemoryArgs};
@@ -20,7 +20,10 @@ Examples:
 
 The figure is that of the median epoch: shuffle, gathering of rows, noise, forward, backward,
 optimizer and metrics. The remainder that fills no batch is left out; evaluation between epochs is
-not counted. The peak is measured first, on the same threads: fused multiply-adds on registers, f32.")]
+not counted. The peak is measured before and after, and the larger one counts: fused multiply-adds
+on registers, on all threads, f32. Cores are `shared` when a number goes from one to the other and
+back in less than 200 ns, else `apart`; compare figures of two threads within one state only. Steps
+too small to repay waking other threads use one.")]
 pub struct Bench {
     #[command(flatten)]
     network: Network,
@@ -76,6 +79,9 @@ impl Bench {
             "peak_gflops": report.peak_gflops,
             "peak_share": report.peak_share,
             "threads": ex.threads(),
+            "threads_used": report.threads_used,
+            "cores": report.cores().map(|cores| cores.to_string()),
+            "core_round_trip_ns": report.core_round_trip_ns,
             "batch_size": config.batch_size,
             "preset": config.vae.preset,
             "data": data.name(),
@@ -85,9 +91,9 @@ impl Bench {
             "isa": ex.isa().name(),
             "precision": config.precision.to_string(),
         });
-        let text = format!(
+        let mut text = format!(
             "{:.0} examples/s (median of {} epochs, {:.0} to {:.0})\n{:.1} GFLOP/s, {:.1} % of a peak of {:.1} GFLOP/s\n\
-             {} threads, {}, {}, batches of {}",
+             {}, {} used, {}, {}, batches of {}",
             report.samples_per_second,
             report.epochs,
             report.spread.0,
@@ -95,11 +101,15 @@ impl Bench {
             report.gflops,
             100.0 * report.peak_share,
             report.peak_gflops,
-            ex.threads(),
+            count(ex.threads(), "thread"),
+            report.threads_used,
             ex.isa().name(),
             config.precision,
             config.batch_size
         );
+        if let (Some(cores), Some([before, after])) = (report.cores(), report.core_round_trip_ns) {
+            text += &format!("\ncores {cores}: a round trip takes {before:.0} ns before the run, {after:.0} ns after");
+        }
         console.report(&json, text)
     }
 }

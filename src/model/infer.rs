@@ -1,8 +1,8 @@
 //! A trained model at work: encode, decode, score, and estimate likelihoods, in blocks of rows on every thread.
 
-use super::{Block, Draw, Stats, Vae};
+use super::{Block, Draw, Stats, Vae, threads_used};
 use crate::density::{Posterior, Prior};
-use crate::tensor::{Exec, Params, Real};
+use crate::tensor::{Exec, Par, Params, Real};
 use elbo_kernels::par::for_each_mut;
 use elbo_kernels::reduce::log_sum_exp;
 use ndarray::{ArrayView2, ArrayViewMut1, ArrayViewMut2};
@@ -39,30 +39,52 @@ pub struct Inference<'m, F> {
     sampled: Vec<Block<F>>,
 }
 
-/// Calls `pass` for each block of each chunk of rows, on every thread, then `done` for each in order.
+/// A sweep over rows: how many, how they fall into blocks, and what each costs in multiplications and additions.
+#[derive(Clone, Copy)]
+struct Rows {
+    count: usize,
+    block: usize,
+    flops: f64,
+}
+
+/// Calls `pass` for each block of each chunk of rows, on every thread that the work is worth, then `done` for each in
+/// order. Little work never enters the pool, which takes longer than a row.
 fn sweep<F: Real>(
     ex: &Exec,
     blocks: &mut [Block<F>],
-    rows: usize,
-    block_rows: usize,
+    rows: Rows,
     pass: impl Fn(usize, &mut Block<F>) + Sync,
-    mut done: impl FnMut(usize, &Block<F>) + Send,
+    done: impl FnMut(usize, &Block<F>) + Send,
 ) {
-    ex.install(|| {
-        let chunk = blocks.len() * block_rows;
-        for start in (0..rows).step_by(chunk) {
-            let first = |i: usize| start + i * block_rows;
-            for (i, b) in blocks.iter_mut().enumerate() {
-                b.rows = rows.saturating_sub(first(i)).min(block_rows);
-            }
-            let used = (rows - start).div_ceil(block_rows).min(blocks.len());
-            let par = if used == 1 { crate::tensor::Par::Sequential } else { ex.par() };
-            for_each_mut(par, &mut blocks[..used], |i, b| pass(first(i), b));
-            for (i, b) in blocks[..used].iter().enumerate() {
-                done(first(i), b);
-            }
+    // A block takes whole eights of rows.
+    let most = rows.count.div_ceil(8).min(blocks.len());
+    match threads_used(rows.flops * rows.count as f64, ex.threads(), most) {
+        1 => chunks(Par::Sequential, &mut blocks[..1], rows, pass, done),
+        n => ex.install(|| chunks(ex.par(), &mut blocks[..n], rows, &pass, done)),
+    }
+}
+
+/// A sweep's chunks: as many rows as the blocks hold, or an equal share of the last ones in each.
+fn chunks<F: Real>(
+    par: Par,
+    blocks: &mut [Block<F>],
+    rows: Rows,
+    pass: impl Fn(usize, &mut Block<F>) + Sync,
+    mut done: impl FnMut(usize, &Block<F>),
+) {
+    for start in (0..rows.count).step_by(blocks.len() * rows.block) {
+        let left = rows.count - start;
+        let share = left.div_ceil(blocks.len()).next_multiple_of(8).min(rows.block);
+        let first = |i: usize| start + i * share;
+        for (i, b) in blocks.iter_mut().enumerate() {
+            b.rows = rows.count.saturating_sub(first(i)).min(share);
         }
-    });
+        let used = left.div_ceil(share).min(blocks.len());
+        for_each_mut(par, &mut blocks[..used], |i, b| pass(first(i), b));
+        for (i, b) in blocks[..used].iter().enumerate() {
+            done(first(i), b);
+        }
+    }
 }
 
 fn fill_x<F: Real>(b: &mut Block<F>, first: usize, fill: &(impl Fn(usize, &mut [F]) + Sync)) {
@@ -74,13 +96,19 @@ fn fill_x<F: Real>(b: &mut Block<F>, first: usize, fill: &(impl Fn(usize, &mut [
 impl<'m, F: Real> Inference<'m, F> {
     /// Memory for the threads of `ex`.
     pub fn new(vae: &'m Vae, params: &'m Params<F>, ex: &'m Exec) -> Self {
-        let blocks = (0..ex.threads()).map(|_| Block::new(vae, BLOCK_ROWS, 1)).collect();
+        let blocks = (0..ex.workers()).map(|_| Block::new(vae, BLOCK_ROWS, 1)).collect();
         Inference { vae, params, ex, blocks, sampled: Vec::new() }
     }
 
     /// The network.
     pub fn vae(&self) -> &'m Vae {
         self.vae
+    }
+
+    /// Rows of which each goes through half of the network `halves` times: two operations a weight, where a training
+    /// step takes about six.
+    fn rows(&self, count: usize, halves: usize) -> Rows {
+        Rows { count, block: BLOCK_ROWS, flops: self.vae.flops() / 6.0 * halves as f64 }
     }
 
     /// Encodes `rows` rows, which `fill(r, x)` writes, and gives `out(r, mean, log_variance)` each row's posterior.
@@ -95,7 +123,8 @@ impl<'m, F: Real> Inference<'m, F> {
             fill_x(b, first, fill);
             vae.encode(isa, p, b);
         };
-        sweep(self.ex, &mut self.blocks, rows, BLOCK_ROWS, pass, |first, b| {
+        let rows = self.rows(rows, 1);
+        sweep(self.ex, &mut self.blocks, rows, pass, |first, b| {
             for r in 0..b.rows {
                 let (mean, log_variance) = b.eta.rows(b.rows).row(r).split_at(latent);
                 out(first + r, mean, log_variance);
@@ -140,7 +169,7 @@ impl<'m, F: Real> Inference<'m, F> {
                 fill(first + r, b.z.rows_mut(b.rows).row(r));
             }
         };
-        self.decode_after(rows, pass, out);
+        self.decode_after(self.rows(rows, 1), pass, out);
     }
 
     /// Encodes rows and decodes the posterior's mean: `out(r, eta, mean)`.
@@ -157,12 +186,12 @@ impl<'m, F: Real> Inference<'m, F> {
             let n = b.rows;
             vae.posterior().mean(b.eta.rows(n), b.z.rows_mut(n));
         };
-        self.decode_after(rows, pass, out);
+        self.decode_after(self.rows(rows, 2), pass, out);
     }
 
     fn decode_after(
         &mut self,
-        rows: usize,
+        rows: Rows,
         latents: impl Fn(usize, &mut Block<F>) + Sync,
         mut out: impl FnMut(usize, &[F], &[F]) + Send,
     ) {
@@ -174,7 +203,7 @@ impl<'m, F: Real> Inference<'m, F> {
             // x is not needed any more, and has the mean's shape.
             likelihood.mean(isa, p, b.out.rows(b.rows), b.x.rows_mut(b.rows));
         };
-        sweep(self.ex, &mut self.blocks, rows, BLOCK_ROWS, pass, |first, b| {
+        sweep(self.ex, &mut self.blocks, rows, pass, |first, b| {
             for r in 0..b.rows {
                 out(first + r, b.out.rows(b.rows).row(r), b.x.rows(b.rows).row(r));
             }
@@ -197,7 +226,8 @@ impl<'m, F: Real> Inference<'m, F> {
             vae.log_px(isa, p, b);
             vae.kl(isa, b);
         };
-        sweep(self.ex, &mut self.blocks, rows, BLOCK_ROWS, pass, |first, b| each_score(first, b, &mut out));
+        let rows = self.rows(rows, 2);
+        sweep(self.ex, &mut self.blocks, rows, pass, |first, b| each_score(first, b, &mut out));
     }
 
     /// Each row's score with `samples` draws of z: the reconstruction is their mean.
@@ -227,7 +257,8 @@ impl<'m, F: Real> Inference<'m, F> {
             vae.forward(isa, p, b);
             vae.log_px(isa, p, b);
         };
-        sweep(self.ex, &mut self.blocks, rows, BLOCK_ROWS, pass, |_, b| stats.add_block(b));
+        let rows = self.rows(rows, 2);
+        sweep(self.ex, &mut self.blocks, rows, pass, |_, b| stats.add_block(b));
         stats
     }
 
@@ -257,7 +288,8 @@ impl<'m, F: Real> Inference<'m, F> {
             vae.encode(isa, p, b);
             vae.kl(isa, b);
         };
-        sweep(self.ex, &mut self.blocks, rows, BLOCK_ROWS, pass, |first, b| {
+        let rows = self.rows(rows, 1);
+        sweep(self.ex, &mut self.blocks, rows, pass, |first, b| {
             for r in 0..b.rows {
                 kls[first + r] = row_kl(b, r);
             }
@@ -276,7 +308,7 @@ impl<'m, F: Real> Inference<'m, F> {
         let (vae, p, isa) = (self.vae, self.params, self.ex.isa());
         if self.sampled.is_empty() {
             let block = || Block::new(vae, SAMPLED_ROWS, SAMPLES);
-            self.sampled = (0..self.ex.threads()).map(|_| block()).collect();
+            self.sampled = (0..self.ex.workers()).map(|_| block()).collect();
         }
         // One list of terms for each block, by its place in the chunk.
         let blank = || std::sync::Mutex::new(vec![SampleTerms::default(); SAMPLED_ROWS * samples]);
@@ -305,7 +337,8 @@ impl<'m, F: Real> Inference<'m, F> {
                 }
             }
         };
-        sweep(self.ex, &mut self.sampled, rows, SAMPLED_ROWS, pass, |first, b| {
+        let rows = Rows { block: SAMPLED_ROWS, ..self.rows(rows, 1 + samples) };
+        sweep(self.ex, &mut self.sampled, rows, pass, |first, b| {
             let terms = list(first).lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             for (r, terms) in terms.chunks_exact(samples).take(b.rows).enumerate() {
                 out(first + r, terms);
@@ -316,11 +349,17 @@ impl<'m, F: Real> Inference<'m, F> {
 
 /// Writes rows of a view, whatever its layout.
 fn rows_of<F: Real>(x: ArrayView2<'_, F>) -> impl Fn(usize, &mut [F]) + Sync {
-    move |r, out| out.iter_mut().zip(x.row(r)).for_each(|(o, &v)| *o = v)
+    move |r, out| match x.row(r).to_slice() {
+        Some(row) => out.copy_from_slice(row),
+        None => out.iter_mut().zip(x.row(r)).for_each(|(o, &v)| *o = v),
+    }
 }
 
-fn assign<F: Real>(row: ArrayViewMut1<F>, values: &[F]) {
-    row.into_iter().zip(values).for_each(|(o, &v)| *o = v);
+fn assign<F: Real>(mut row: ArrayViewMut1<F>, values: &[F]) {
+    match row.as_slice_mut() {
+        Some(row) => row.copy_from_slice(values),
+        None => row.into_iter().zip(values).for_each(|(o, &v)| *o = v),
+    }
 }
 
 /// What one sample of one row says, in nats.

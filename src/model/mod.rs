@@ -4,10 +4,12 @@ mod block;
 mod config;
 mod infer;
 mod step;
+mod threads;
 mod vae;
 
 pub use block::Block;
 pub use config::{Heads, Hidden, PRESETS, Preset, VaeConfig};
 pub use infer::{Inference, Score};
 pub use step::{Draw, Stats, Workspace};
+pub use threads::threads_used;
 pub use vae::Vae;

@@ -2,7 +2,7 @@
 //! each thread makes tiles of the parameters' gradients from what the blocks left, and where nothing else needs the
 //! gradient, updates the parameters with it on the spot.
 
-use super::{Block, Vae};
+use super::{Block, Vae, threads_used};
 use crate::estimator::{Batch, Estimator};
 use crate::layer::Gradient;
 use crate::tensor::{Buffer, Exec, Isa, Mat, Noise, Par, Params, Precision, Real, Slab, Stream, Tile, Tiles};
@@ -21,8 +21,6 @@ use std::sync::Arc;
 const BLOCK_ROWS: usize = 64;
 /// Blocks of rows that are summed into a tile in one go.
 const BLOCKS_AT_ONCE: usize = 32;
-/// Multiplications and additions below which a step is faster on one thread than on several.
-const SEQUENTIAL_FLOPS: f64 = 4e6;
 
 /// Where a pass takes its noise from: the tuple that [`Noise::rng`] is a function of, but for row and sample.
 #[derive(Clone, Copy, Debug)]
@@ -113,6 +111,7 @@ pub struct Workspace<F> {
     tiles: Arc<Tiles>,
     precision: Precision,
     par: Par,
+    threads: usize,
     stats: Stats,
     mean_kl: Vec<f64>,
 }
@@ -134,7 +133,7 @@ impl<F: Real> Workspace<F> {
     pub fn new(vae: &Vae, params: &Params<F>, batch: usize, samples: usize, ex: &Exec) -> Self {
         let precision = params.precision();
         let flops = vae.flops() * (batch * samples) as f64;
-        let threads = if flops < SEQUENTIAL_FLOPS { 1 } else { ex.threads() };
+        let threads = threads_used(flops, ex.threads(), ex.workers());
         let count = batch.div_ceil(BLOCK_ROWS).next_multiple_of(threads).clamp(1, batch.max(1));
         let capacity = split(batch, count).map(|(_, rows)| rows).max().unwrap_or(0).next_multiple_of(8);
         Workspace {
@@ -142,6 +141,7 @@ impl<F: Real> Workspace<F> {
             tiles: Arc::clone(params.tiles()),
             precision,
             par: if threads == 1 { Par::Sequential } else { ex.par() },
+            threads,
             stats: Stats::new(vae.config().latent),
             mean_kl: Vec::with_capacity(vae.config().latent),
         }
@@ -161,6 +161,10 @@ impl<F: Real> Workspace<F> {
     /// Whether steps use the pool, or were found too small for it.
     pub fn par(&self) -> Par {
         self.par
+    }
+    /// The threads that a full batch is shared among.
+    pub fn threads(&self) -> usize {
+        self.threads
     }
 }
 

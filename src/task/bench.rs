@@ -1,5 +1,6 @@
 //! Training throughput on real data, everything included.
 
+use super::{Cores, core_round_trip};
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::tensor::{Exec, Par};
@@ -27,7 +28,8 @@ pub struct BenchReport {
     pub spread: (f64, f64),
     /// Arithmetic of the median epoch, 10⁹ multiplications and additions a second.
     pub gflops: f64,
-    /// The most that the same threads can do, measured before the run: [`fma_peak`].
+    /// The most that all threads can do: the larger of [`fma_peak`] before and after the run, so that a neighbour who was
+    /// busy at one of them does not flatter the share.
     pub peak_gflops: f64,
     /// `gflops / peak_gflops`.
     pub peak_share: f64,
@@ -35,6 +37,17 @@ pub struct BenchReport {
     pub epochs: u64,
     /// Examples of an epoch.
     pub rows: usize,
+    /// The threads that a step was shared among: one, where it is too small to repay waking the others.
+    pub threads_used: usize,
+    /// [`core_round_trip`] before and after the run, in nanoseconds; `None` where there are no two threads or cores.
+    pub core_round_trip_ns: Option<[f64; 2]>,
+}
+
+impl BenchReport {
+    /// How the cores stood to each other, if there are two.
+    pub fn cores(&self) -> Option<Cores> {
+        self.core_round_trip_ns.map(Cores::from_round_trips)
+    }
 }
 
 impl Bench {
@@ -58,10 +71,12 @@ impl Bench {
         let epochs = self.epochs.unwrap_or(MOST_EPOCHS);
         let config = TrainConfig { epochs, patience: None, ..self.config.clone() };
         let mut trainer = Trainer::new(config, data, ex.clone())?;
-        let peak_gflops = fma_peak(ex) / 1e9;
+        let before = (fma_peak(ex), core_round_trip(ex));
         let budget = if self.epochs.is_some() { Duration::MAX } else { self.budget };
         let mut watch = Watch { start: Instant::now(), begun: Instant::now(), budget, seconds: Vec::new() };
         trainer.run(&mut watch)?;
+        let after = (core_round_trip(ex), fma_peak(ex));
+        let peak_gflops = before.0.max(after.1) / 1e9;
         let mut seconds = watch.seconds;
         seconds.sort_unstable_by(f64::total_cmp);
         let speed = |seconds: f64| used as f64 / seconds;
@@ -76,6 +91,8 @@ impl Bench {
             peak_share: gflops / peak_gflops,
             epochs: seconds.len() as u64,
             rows: used,
+            threads_used: trainer.threads_used(),
+            core_round_trip_ns: before.1.zip(after.0).map(|(before, after)| [before, after]),
         })
     }
 }

@@ -5,6 +5,7 @@
 //! at random says so and takes a seed.
 
 mod bench;
+mod cores;
 mod encode;
 mod evaluate;
 mod interpolate;
@@ -12,6 +13,7 @@ mod sample;
 mod score;
 
 pub use bench::{Bench, BenchReport, fma_peak};
+pub use cores::{Cores, core_round_trip};
 pub use encode::{Encoding, decode, decode_parameters, encode, originals, reconstruct};
 pub use evaluate::{EvaluationReport, evaluate};
 pub use interpolate::{Endpoint, endpoint, interpolate};

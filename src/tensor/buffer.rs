@@ -2,23 +2,27 @@
 
 use super::Real;
 use elbo_kernels::half::{Pair, pair_rows};
-use elbo_kernels::{Isa, LANES, Mat, MatMut};
-use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis};
+use elbo_kernels::{Aligned, Isa, LANES, Mat, MatMut};
+use ndarray::{ArrayView2, ArrayViewMut2, ShapeBuilder};
 
 /// A matrix of `capacity × cols` whose rows are padded with zeros to whole vectors, so that kernels may read past the
 /// last column.
 #[derive(Clone, Debug, Default)]
 pub struct Buffer<F> {
-    data: Array2<F>,
+    data: Aligned<F>,
+    capacity: usize,
     cols: usize,
+}
+
+/// Rows are an odd number of vectors apart: a column's cache lines then fall into different sets of a cache.
+fn stride(cols: usize) -> usize {
+    (cols.div_ceil(LANES) | 1) * LANES
 }
 
 impl<F: Real> Buffer<F> {
     /// Zeros.
     pub fn new(capacity: usize, cols: usize) -> Self {
-        // Rows an odd number of vectors apart: a column's cache lines then fall into different sets of a cache.
-        let stride = (cols.div_ceil(LANES) | 1) * LANES;
-        Buffer { data: Array2::default((capacity, stride)), cols }
+        Buffer { data: Aligned::zeros(capacity * stride(cols)), capacity, cols }
     }
     /// Columns, without the padding.
     pub fn cols(&self) -> usize {
@@ -26,54 +30,51 @@ impl<F: Real> Buffer<F> {
     }
     /// Rows that it can hold.
     pub fn capacity(&self) -> usize {
-        self.data.nrows()
+        self.capacity
     }
     fn stride(&self) -> usize {
-        self.data.ncols()
-    }
-    fn slice(&self) -> &[F] {
-        self.data.as_slice().unwrap_or_default()
-    }
-    fn slice_mut(&mut self) -> &mut [F] {
-        self.data.as_slice_mut().unwrap_or_default()
+        stride(self.cols)
     }
     /// The first `rows` rows.
     pub fn rows(&self, rows: usize) -> Mat<'_, F> {
-        Mat::new(self.slice(), rows, self.cols, self.stride())
+        Mat::new(&self.data, rows, self.cols, self.stride())
     }
     /// The first `rows` rows, to be written.
     pub fn rows_mut(&mut self, rows: usize) -> MatMut<'_, F> {
         let (cols, stride) = (self.cols, self.stride());
-        MatMut::new(self.slice_mut(), rows, cols, stride)
+        MatMut::new(&mut self.data, rows, cols, stride)
     }
     /// The first `rows` rows with their padding, as one slice: for elementwise maps, which may as well run on through
     /// the padding.
     pub fn flat_mut(&mut self, rows: usize) -> &mut [F] {
         let n = rows * self.stride();
-        &mut self.slice_mut()[..n]
+        &mut self.data[..n]
     }
     /// As [`flat_mut`](Self::flat_mut), read.
     pub fn flat(&self, rows: usize) -> &[F] {
-        &self.slice()[..rows * self.stride()]
+        &self.data[..rows * self.stride()]
     }
     /// The first `rows` rows as an ndarray view.
     pub fn view(&self, rows: usize) -> ArrayView2<'_, F> {
-        let mut view = self.data.slice_axis(Axis(0), (..rows).into());
-        view.slice_axis_inplace(Axis(1), (..self.cols).into());
-        view
+        match ArrayView2::from_shape((rows, self.cols).strides((self.stride(), 1)), &self.data) {
+            Ok(view) => view,
+            Err(e) => panic!("{rows} rows of {}: {e}", self.capacity),
+        }
     }
     /// The first `rows` rows as a mutable ndarray view.
     pub fn view_mut(&mut self, rows: usize) -> ArrayViewMut2<'_, F> {
-        let mut view = self.data.slice_axis_mut(Axis(0), (..rows).into());
-        view.slice_axis_inplace(Axis(1), (..self.cols).into());
-        view
+        let shape = (rows, self.cols).strides((self.stride(), 1));
+        match ArrayViewMut2::from_shape(shape, &mut self.data) {
+            Ok(view) => view,
+            Err(e) => panic!("{rows} rows of {}: {e}", self.capacity),
+        }
     }
 }
 
 /// A matrix of a block of rows, rounded to bf16 in pairs of two rows. Its memory grows to the largest block that it has held.
 #[derive(Clone, Debug, Default)]
 pub struct PairBuffer {
-    data: Vec<Pair>,
+    data: Aligned<Pair>,
     rows: usize,
     cols: usize,
     stride: usize,
@@ -85,7 +86,7 @@ impl PairBuffer {
         (self.rows, self.cols, self.stride) = (x.rows().div_ceil(2), x.cols(), x.stride());
         let len = self.rows * self.stride;
         if self.data.len() < len {
-            self.data.resize(len, Pair::default());
+            self.data = Aligned::zeros(len);
         }
         if len > 0 {
             pair_rows(isa, F::singles(&x.data()[..x.rows() * self.stride]), self.stride, &mut self.data[..len]);

@@ -5,8 +5,8 @@
 
 use super::Real;
 use crate::layer::Init;
-use elbo_kernels::Element;
 use elbo_kernels::panels::Panels;
+use elbo_kernels::{Aligned, Element};
 use ndarray::Array2;
 
 /// Where a parameter lies: `rows × cols` at an offset of a slab. A weight is (in, out), a bias (1, out).
@@ -182,13 +182,13 @@ impl Layout {
 /// One number for each parameter of a layout: values, gradients or moments.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Slab<F> {
-    data: Box<[F]>,
+    data: Aligned<F>,
 }
 
 impl<F: Real> Slab<F> {
     /// Zeros.
     pub fn zeros(layout: &Layout) -> Self {
-        Slab { data: vec![F::ZERO; layout.len()].into() }
+        Slab { data: Aligned::zeros(layout.len()) }
     }
     /// All of it, in storage order, padding included.
     pub fn data(&self) -> &[F] {

@@ -10,7 +10,7 @@ use elbo_kernels::half::{Pair, pair_rows};
 use elbo_kernels::panels::Panels;
 use elbo_kernels::par::{Par, Pieced, for_each_piece};
 use elbo_kernels::transpose::{transpose_tile, transpose_tile_half};
-use elbo_kernels::{Isa, Mat, MatMut};
+use elbo_kernels::{Aligned, Isa, Mat, MatMut};
 use std::sync::Arc;
 
 /// A model's parameters, with the copies of each weight that products need.
@@ -25,9 +25,9 @@ pub struct Params<F> {
 #[derive(Clone, Debug)]
 enum Copies<F> {
     /// The transposes.
-    Full { transposed: Box<[F]> },
+    Full { transposed: Aligned<F> },
     /// The weights and their transposes, in pairs of rows.
-    Half { weights: Box<[Pair]>, transposed: Box<[Pair]> },
+    Half { weights: Aligned<Pair>, transposed: Aligned<Pair> },
 }
 
 impl<F: Real> Params<F> {
@@ -35,7 +35,7 @@ impl<F: Real> Params<F> {
     pub fn zeros(layout: &Layout) -> Self {
         Params {
             values: Slab::zeros(layout),
-            copies: Copies::Full { transposed: vec![F::ZERO; layout.copies_len().transposed].into() },
+            copies: Copies::Full { transposed: Aligned::zeros(layout.copies_len().transposed) },
             tiles: Arc::new(Tiles::new(layout)),
         }
     }
@@ -153,7 +153,7 @@ impl<F: Real> Params<F> {
         let len = self.tiles.transposed.end();
         let mut cast = Params {
             values: self.values.cast(),
-            copies: Copies::Full { transposed: vec![G::ZERO; len].into() },
+            copies: Copies::Full { transposed: Aligned::zeros(len) },
             tiles: Arc::clone(&self.tiles),
         };
         cast.refresh(Par::Sequential);
@@ -167,10 +167,10 @@ impl Params<f32> {
     pub fn with_precision(self, precision: Precision) -> Self {
         let Params { values, tiles, .. } = self;
         let copies = match precision {
-            Precision::F32 => Copies::Full { transposed: vec![0.0; tiles.transposed.end()].into() },
+            Precision::F32 => Copies::Full { transposed: Aligned::zeros(tiles.transposed.end()) },
             Precision::Bf16 => Copies::Half {
-                weights: vec![Pair::default(); tiles.pairs.end()].into(),
-                transposed: vec![Pair::default(); tiles.transposed_pairs.end()].into(),
+                weights: Aligned::zeros(tiles.pairs.end()),
+                transposed: Aligned::zeros(tiles.transposed_pairs.end()),
             },
         };
         let mut params = Params { values, copies, tiles };

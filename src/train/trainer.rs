@@ -194,6 +194,10 @@ impl Trainer {
     pub fn exec(&self) -> &Exec {
         &self.ex
     }
+    /// The threads that a step is shared among: one, where it is too small to repay waking the others.
+    pub fn threads_used(&self) -> usize {
+        self.workspace.threads()
+    }
     /// The model with its present parameters, ready to be used.
     pub fn inference(&self) -> Inference<'_, f32> {
         Inference::new(&self.vae, &self.params, &self.ex)

@@ -2,7 +2,7 @@
 
 use crate::support::*;
 use ndarray::Array2;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::io::{BufReader, Read};
 use std::path::Path;
@@ -233,6 +233,26 @@ fn bench_and_gradcheck_report() {
     assert_eq!(found[3..], [2.0, 128.0, 2.0]);
     assert_eq!((&report["preset"], &report["data"]), (&"mlp-400".into(), &"mnist".into()));
     assert!(["avx512", "avx2", "portable", "foreign"].contains(&report["isa"].as_str().unwrap()));
+    if std::thread::available_parallelism().is_ok_and(|n| n.get() > 1) {
+        assert_eq!(report["threads_used"], 2);
+        let trips = report["core_round_trip_ns"].as_array().unwrap();
+        assert!(trips.len() == 2 && trips.iter().all(|ns| ns.as_f64().unwrap() > 1.0), "{report}");
+        assert!(["shared", "apart", "changed"].contains(&report["cores"].as_str().unwrap()));
+    }
+    // Two columns are not worth a second thread, nor are more threads than there are cores.
+    let args =
+        "bench --preset tabular --hidden 4 --data mnist --likelihood bernoulli --batch-size 4 --threads 1 --epochs 1";
+    let report = elbo(at.path(), &format!("{args} --json")).ok().json();
+    let alone = [
+        ("threads", json!(1)),
+        ("threads_used", json!(1)),
+        ("cores", Value::Null),
+        ("core_round_trip_ns", Value::Null),
+    ];
+    for (key, value) in alone {
+        assert_eq!(report[key], value, "{key}");
+    }
+    assert!(elbo(at.path(), args).ok().stdout.contains("1 thread, 1 used"));
 
     let table = elbo(at.path(), "gradcheck --preset mlp-one --hidden 6 --latent 2 --inputs 5").ok();
     assert!(table.stdout.contains("encoder.0.weight") && table.stdout.contains("agree"), "{}", table.stdout);

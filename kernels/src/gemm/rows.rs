@@ -7,6 +7,7 @@ use crate::half::{Pair, pair_columns};
 use crate::isa::Isa;
 use crate::mat::{Mat, MatMut};
 use crate::panels::Panels;
+use crate::row::row_product;
 use crate::simd::Element;
 
 /// `Y = X W + b`: rows times packed weights. `x` is (B, in), `y` (B, out), `packed` the weights in the order of `w`
@@ -34,6 +35,9 @@ pub fn rows_product<E: Element>(
     );
     if m == 0 {
         return;
+    }
+    if m == 1 && !isa.is_foreign() {
+        return row_product(isa, x.row(0), w, packed, bias, accum, y.row(0));
     }
     let a = Left { ptr: x.data().as_ptr(), row: x.stride(), col: 1 };
     let stride = y.stride();
