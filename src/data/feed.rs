@@ -5,7 +5,7 @@ use super::{Batches, View};
 use crate::Result;
 use elbo_kernels::Element;
 
-/// Hands out the rows of batches in an epoch's order. Rows in a file are read ahead of time by a thread, so that they are
+/// Hands out the rows of batches in an epoch's order. Rows in a file are read ahead of time by a few threads, so that they are
 /// in memory when they are asked for; which rows they are does not depend on where they come from.
 ///
 /// ```
@@ -28,20 +28,22 @@ pub struct Feed {
 
 #[derive(Debug)]
 enum Source {
-    /// The batches, the epoch whose order they are in, and the number of the one that is handed out.
+    /// The batches, the epoch whose order they are in, if any, and the one that is handed out.
     Memory(Batches, Option<u64>, usize),
-    File(Prefetch),
+    /// Threads, each with its share of every batch.
+    File(Vec<Prefetch>),
 }
 
 impl Feed {
-    /// The rows of a view, in batches of its positions. Where the view is [streamed](super::Rows::is_streamed), a thread
-    /// starts that reads up to three groups of batches of about a megabyte each (or single batches, if they are larger).
+    /// The rows of a view, in batches of its positions. Where the view is [streamed](super::Rows::is_streamed), a few
+    /// threads start to read. Together they hold three groups of batches of about a megabyte
+    /// each (or single batches, if they are larger).
     ///
     /// # Errors
     /// Not enough memory for that, or a thread that does not start.
     pub fn new(view: &View, batches: Batches) -> Result<Feed> {
         let source = match view.rows().is_streamed() {
-            true => Source::File(Prefetch::new(view.clone(), batches)?),
+            true => Source::File(Prefetch::lanes(view, batches)?),
             false => Source::Memory(batches, None, 0),
         };
         Ok(Feed { view: view.clone(), source })
@@ -58,7 +60,7 @@ impl Feed {
     /// A batch that does not exist.
     pub fn load(&mut self, epoch: u64, number: usize) -> Result<()> {
         match &mut self.source {
-            Source::File(prefetch) => prefetch.load(epoch, number),
+            Source::File(lanes) => lanes.iter_mut().try_for_each(|lane| lane.load(epoch, number)),
             Source::Memory(batches, order, at) => {
                 assert!(number < batches.len(), "batch {number} of {}", batches.len());
                 if *order != Some(epoch) {
@@ -76,14 +78,12 @@ impl Feed {
     /// # Panics
     /// No batch has been loaded, or the last one could not be.
     pub fn batch(&self) -> Batch<'_> {
-        let (rows, bytes) = match &self.source {
-            Source::Memory(batches, _, number) => (batches.batch(*number), None),
-            Source::File(prefetch) => {
-                let (ids, places, bytes) = prefetch.batch();
-                (ids, Some((places, bytes)))
+        match &self.source {
+            Source::Memory(batches, _, number) => {
+                Batch { view: &self.view, positions: batches.batch(*number), lanes: &[] }
             }
-        };
-        Batch { view: &self.view, rows, bytes }
+            Source::File(lanes) => Batch { view: &self.view, positions: &[], lanes },
+        }
     }
 }
 
@@ -91,17 +91,17 @@ impl Feed {
 #[derive(Clone, Copy, Debug)]
 pub struct Batch<'a> {
     view: &'a View,
-    /// Positions in the view of rows in memory; row numbers in the set of rows from a file.
-    rows: &'a [u32],
-    /// Of rows from a file: where each of them is among the bytes, counted in rows.
-    bytes: Option<(&'a [u32], &'a [u8])>,
+    /// Of rows in memory.
+    positions: &'a [u32],
+    /// Of rows in a file, else empty: row `r` is in lane `r % lanes`.
+    lanes: &'a [Prefetch],
 }
 
 impl Batch<'_> {
     /// Number of rows, at least 1.
     #[allow(clippy::len_without_is_empty)] // never empty
     pub fn len(&self) -> usize {
-        self.rows.len()
+        self.positions.len() + self.lanes.iter().map(Prefetch::rows).sum::<usize>()
     }
 
     /// The row number in the whole set of row `r` of the batch; see [`View::id`].
@@ -109,9 +109,9 @@ impl Batch<'_> {
     /// # Panics
     /// A row that the batch does not have.
     pub fn id(&self, r: usize) -> usize {
-        match self.bytes {
-            None => self.view.id(self.rows[r] as usize),
-            Some(_) => self.rows[r] as usize,
+        match self.lanes.len() {
+            0 => self.view.id(self.positions[r] as usize),
+            count => self.lanes[r % count].row(r / count).0,
         }
     }
 
@@ -120,13 +120,13 @@ impl Batch<'_> {
     /// # Panics
     /// A row that the batch does not have, or an `out` whose length is not the number of columns.
     pub fn gather<F: Element>(&self, r: usize, out: &mut [F]) {
-        match (self.bytes, self.view.rows().file()) {
-            (Some((places, bytes)), Some(file)) => {
+        match (self.lanes.len(), self.view.rows().file()) {
+            (count @ 1.., Some(file)) => {
                 assert_eq!(out.len(), self.view.cols(), "values of a row");
-                let (place, len) = (places[r] as usize, file.row_bytes());
+                let ((_, place, bytes), len) = (self.lanes[r % count].row(r / count), file.row_bytes());
                 file.decode(&bytes[place * len..(place + 1) * len], out);
             }
-            _ => self.view.gather(self.rows[r] as usize, out),
+            _ => self.view.gather(self.positions[r] as usize, out),
         }
     }
 }

@@ -1,6 +1,11 @@
-//! A thread that reads the rows of the next batches from a file while the present one is worked on.
+//! Threads that read the rows of the next batches from a file while the present one is worked on.
 //!
-//! Batches are read in groups, so that the threads meet seldom even where batches are small. Three groups go round:
+//! A call costs about as much for a row as for a page, and the calls for one batch some per cent of a step. On a machine
+//! whose cores are all at work, a single thread would hold up one of them, and the others would wait for that one: so
+//! there are a few *lanes*, each a thread with its share of every batch. On a disk, they also have more than one read
+//! under way.
+//!
+//! A lane reads its share in groups of batches, so that the threads meet seldom even where batches are small. Three groups go round:
 //! one is worked on, one is ready, one is being read. A group's rows are read in the order of the file, neighbours in
 //! one call; where each row is then says a list. All memory is allocated at the start: locks, conditions and lists of a
 //! known length need no more of it.
@@ -15,14 +20,31 @@ use std::thread::JoinHandle;
 /// Bytes of a group of batches, and batches in it at most. Larger groups need larger caches, smaller ones more meetings.
 const GROUP_BYTES: usize = 1 << 20;
 const GROUP_BATCHES: usize = 64;
-/// Groups that go round.
+/// Groups of a lane that go round.
 const GROUPS: usize = 3;
+/// Lanes at most; else one for each core.
+const MOST_LANES: usize = 4;
+/// Bytes that a row has for each lane at least: every lane keeps a list of all rows, which must stay small beside them.
+const LANE_BYTES: usize = 64;
 
 /// A batch: its epoch, and its number there.
 type Place = (u64, usize);
 
-/// Some batches of one epoch and their rows.
-#[derive(Default)]
+/// Which rows of a batch are read by one thread: those whose number in the batch is `number` modulo `count`.
+#[derive(Clone, Copy)]
+struct Lane {
+    number: usize,
+    count: usize,
+}
+
+impl Lane {
+    /// How many rows of a batch these are.
+    fn share(self, rows: usize) -> usize {
+        rows.saturating_sub(self.number).div_ceil(self.count)
+    }
+}
+
+/// Some batches of one epoch and a lane's rows of them.
 struct Group {
     /// The first batch, and the one after the last.
     epoch: u64,
@@ -36,9 +58,17 @@ struct Group {
     bytes: Vec<u8>,
     /// Batches that there is room for.
     most: usize,
+    lane: Lane,
 }
 
 impl Group {
+    fn new(lane: Lane, most: usize, rows: usize, row_bytes: usize) -> Result<Group> {
+        let mut bytes = Vec::new();
+        resize(&mut bytes, rows.saturating_mul(row_bytes))?;
+        let (ids, places, order) = (Vec::with_capacity(rows), Vec::with_capacity(rows), Vec::with_capacity(rows));
+        Ok(Group { epoch: 0, batches: 0..0, ids, places, order, bytes, most, lane })
+    }
+
     fn has(&self, (epoch, number): Place) -> bool {
         self.epoch == epoch && self.batches.contains(&number)
     }
@@ -50,7 +80,8 @@ impl Group {
         (self.epoch, self.batches) = (epoch, first..end);
         self.ids.clear();
         for number in first..end {
-            self.ids.extend(batches.batch(number).iter().map(|&position| view.id(position as usize) as u32));
+            let share = batches.batch(number).iter().skip(self.lane.number).step_by(self.lane.count);
+            self.ids.extend(share.map(|&position| view.id(position as usize) as u32));
         }
         self.order.clear();
         self.order.extend(self.ids.iter().zip(0..).map(|(&id, at)| (id, at)));
@@ -111,40 +142,46 @@ fn wait<'a>(condition: &Condvar, state: MutexGuard<'a, State>) -> MutexGuard<'a,
     condition.wait(state).unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The reading thread, and the group that is worked on.
+/// A reading thread, and the group that is worked on.
 pub(super) struct Prefetch {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
-    /// Rows of a batch but the last, and batches of an epoch.
-    size: usize,
+    /// The lane's rows of a batch but the last, and batches of an epoch.
+    share: usize,
     len: usize,
     current: Option<Group>,
     number: usize,
 }
 
 impl Prefetch {
-    /// Starts the thread; it reads nothing before the first batch is asked for.
-    pub(super) fn new(view: View, batches: Batches) -> Result<Prefetch> {
+    /// Starts the threads of all lanes; they read nothing before the first batch is asked for.
+    pub(super) fn lanes(view: &View, batches: Batches) -> Result<Vec<Prefetch>> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let row_bytes = view.rows().file().map_or(0, |file| file.row_bytes());
+        let count = cores.min(MOST_LANES).min(row_bytes / LANE_BYTES).max(1);
+        let lane = |number, batches| Prefetch::new(view.clone(), batches, Lane { number, count });
+        let mut lanes = (1..count).map(|number| lane(number, batches.clone())).collect::<Result<Vec<_>>>()?;
+        lanes.insert(0, lane(0, batches)?);
+        Ok(lanes)
+    }
+
+    fn new(view: View, batches: Batches, lane: Lane) -> Result<Prefetch> {
         let row_bytes = view.rows().file().map_or(1, |file| file.row_bytes());
         let batch_bytes = batches.size().saturating_mul(row_bytes);
         let many = (GROUP_BYTES / batch_bytes).clamp(1, GROUP_BATCHES).min(batches.len());
-        let rows = many.saturating_mul(batches.size()).min(view.len());
+        let share = lane.share(batches.size());
+        let rows = many.saturating_mul(share).min(view.len());
         let mut state = State { ready: VecDeque::with_capacity(GROUPS), ..State::default() };
         for _ in 0..GROUPS {
-            let mut group = Group { most: many, ..Group::default() };
-            resize(&mut group.bytes, rows.saturating_mul(row_bytes))?;
-            group.ids.reserve_exact(rows);
-            group.places.reserve_exact(rows);
-            group.order.reserve_exact(rows);
-            state.free.push(group);
+            state.free.push(Group::new(lane, many, rows, row_bytes)?);
         }
         let shared = Arc::new(Shared { state: Mutex::new(state), ..Shared::default() });
-        let (size, len) = (batches.size(), batches.len());
+        let len = batches.len();
         let reader = Reader { shared: shared.clone(), view, batches, epoch: None };
-        let builder = std::thread::Builder::new().name("elbo-read".to_owned());
+        let builder = std::thread::Builder::new().name(format!("elbo-read-{}", lane.number));
         let thread = builder.spawn(move || reader.run());
         let thread = thread.map_err(|e| Error::input(format!("cannot start the thread that reads the data: {e}")))?;
-        Ok(Prefetch { shared, thread: Some(thread), size, len, current: None, number: 0 })
+        Ok(Prefetch { shared, thread: Some(thread), share, len, current: None, number: 0 })
     }
 
     /// Waits until a batch is in memory. See [`Feed::load`](super::Feed::load).
@@ -179,12 +216,18 @@ impl Prefetch {
         }
     }
 
-    /// The rows of the batch that was loaded last: their numbers, their places, and the bytes of its group.
-    pub(super) fn batch(&self) -> (&[u32], &[u32], &[u8]) {
+    /// How many rows the lane has of the batch that was loaded last.
+    pub(super) fn rows(&self) -> usize {
         let group = self.current.as_ref().expect("a batch has been loaded");
-        let start = (self.number - group.batches.start) * self.size;
-        let rows = start..group.ids.len().min(start + self.size);
-        (&group.ids[rows.clone()], &group.places[rows], &group.bytes)
+        (group.ids.len() - (self.number - group.batches.start) * self.share).min(self.share)
+    }
+
+    /// The number in the set of the lane's row `r` of the batch that was loaded last, and its place among the group's
+    /// rows, whose bytes are the third.
+    pub(super) fn row(&self, r: usize) -> (usize, usize, &[u8]) {
+        let group = self.current.as_ref().expect("a batch has been loaded");
+        let at = (self.number - group.batches.start) * self.share + r;
+        (group.ids[at] as usize, group.places[at] as usize, &group.bytes)
     }
 }
 
