@@ -1,4 +1,6 @@
-//! Matrix products at the shapes of real VAEs: elbo's kernels against matrixmultiply and ndarray's `dot`, on one thread.
+//! Matrix products at the shapes of real VAEs: elbo's kernels against matrixmultiply, the `gemm` crate (its
+//! part for `f32`, with the AVX-512 kernels) and ndarray's `dot`. Each uses one thread: elbo and `gemm` are told so,
+//! matrixmultiply and ndarray have no other way here.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use elbo_kernels::gemm::{Accum, Transpose, gemm, gemm_scratch, gradient_tile, rows_product};
@@ -22,6 +24,7 @@ const SHAPES: [(usize, usize, usize); 8] = [
 
 fn benches(c: &mut Criterion) {
     let isa = Isa::detect().expect("ELBO_ISA names an instruction set of this processor");
+    let product = gemm_f32::gemm::f32::get_gemm_fn();
     let mut group = c.benchmark_group("gemm");
     for (m, k, n) in SHAPES {
         group.throughput(Throughput::Elements(2 * (m * k * n) as u64));
@@ -69,6 +72,17 @@ fn benches(c: &mut Criterion) {
                 unsafe {
                     let (a, b, c) = (black_box(av).as_ptr(), black_box(bv).as_ptr(), out.as_mut_ptr());
                     matrixmultiply::sgemm(m, k as usize, n as usize, 1.0, a, k, 1, b, n, 1, 0.0, c, n, 1);
+                }
+            });
+        });
+        group.bench_function(BenchmarkId::new("gemm crate", &shape), |bench| {
+            bench.iter(|| {
+                let (rows, inner) = (n as isize, k as isize);
+                let (a, b, c) = (black_box(av).as_ptr(), black_box(bv).as_ptr(), out.as_mut_ptr());
+                let alone = gemm_common::Parallelism::None;
+                // SAFETY: the slices hold m×k, k×n and at least m×n elements.
+                unsafe {
+                    product(m, n, k, c, 1, rows, false, a, 1, inner, b, 1, rows, 0.0, 1.0, false, false, false, alone);
                 }
             });
         });

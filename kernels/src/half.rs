@@ -2,7 +2,7 @@
 //! half the memory; sums stay in `f32`.
 //!
 //! A matrix's `k` runs over pairs. The left operand of a rows product has neighbouring columns in a pair
-//! ([`pair_columns`]); weights, and both operands of a gradient, two rows ([`pair_rows`]).
+//! (`pair_columns`); weights, and both operands of a gradient, two rows (`pair_rows`).
 
 use crate::isa::{Isa, Op, sealed};
 use crate::mat::Mat;

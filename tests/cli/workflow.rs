@@ -283,3 +283,49 @@ fn help_teaches_with_examples() {
     }
     assert!(elbo(at.path(), "--version").ok().stdout.starts_with("elbo "));
 }
+
+/// Every verb that reads rows does so from a file beyond `--memory` as from memory.
+#[test]
+fn data_beyond_the_memory_allowed_are_streamed_with_the_same_results() {
+    let folder = folder();
+    let at = folder.path();
+    let mut file = vec![0, 0, 8, 3, 0, 0, 0x07, 0xd0, 0, 0, 0, 8, 0, 0, 0, 8];
+    file.extend((0..2000 * 64).map(|i: u32| (i.wrapping_mul(i) / 977 + i / 64 * 5) as u8));
+    fs::write(at.join("p.idx"), file).unwrap();
+    let digest = |flags: &str, said: bool| {
+        let ran =
+            elbo(at, &format!("train p.idx {SMALL} --epochs 2 --validation 0.1 --out run --overwrite {flags}")).ok();
+        assert_eq!(
+            ran.stderr.contains("2000 rows of 64 columns (train 1800, validation 200), streamed"),
+            said,
+            "{}",
+            ran.stderr
+        );
+        info(&at.join("run"))["digest"].clone()
+    };
+    let memory = digest("", false);
+    assert_eq!(memory, digest("--memory 64K", true));
+    assert_eq!(memory, digest("--memory 125K", false));
+    for verb in
+        ["evaluate run --samples 3 --json", "score run", "encode run --out z.csv", "reconstruct run --out x.csv"]
+    {
+        let read = |flags: &str| {
+            let ran = elbo(at, &format!("{verb} {flags}")).ok();
+            assert_eq!(ran.stderr.contains("64 columns, streamed"), flags.contains("64K"), "{}", ran.stderr);
+            let files = ["z.csv", "x.csv"].map(|name| fs::read(at.join(name)).ok());
+            (ran.stdout, files)
+        };
+        assert!(read("--split validation") == read("--split validation --memory 64K"), "{verb}");
+    }
+    elbo(at, "train --resume run --epochs 3 --memory 64K").ok();
+    assert_eq!(info(&at.join("run"))["epoch"], 3);
+    let bench = elbo(at, "bench --data p.idx --batch-size 500 --epochs 1 --memory 64K --json").ok().json();
+    assert_eq!(bench["streamed"], true);
+
+    // What cannot be streamed stays in memory, and says so.
+    fs::write(at.join("t.csv"), "a,b\n".to_owned() + &"1,2\n".repeat(50)).unwrap();
+    let ran = elbo(at, "train t.csv --likelihood gaussian --epochs 1 --memory 100 --out table").ok();
+    assert!(ran.stderr.contains("t takes 400 bytes of memory, and the limit is 100 bytes"), "{}", ran.stderr);
+    let ran = elbo(at, "train p.idx --memory much");
+    assert!(ran.code == 2 && ran.stderr.contains("`much` is no size of memory"), "{}", ran.stderr);
+}
