@@ -6,7 +6,7 @@ use super::network::Network;
 use super::{Common, MemoryArgs};
 use crate::error::Result;
 use crate::model::Vae;
-use crate::task;
+use crate::task::{self, StageTime};
 use crate::train::{Settings, WARNING};
 use serde_json::json;
 use std::time::Duration;
@@ -42,6 +42,9 @@ pub struct Bench {
     /// The time, if epochs are not given
     #[arg(long, value_name = "S", default_value_t = 5)]
     seconds: u64,
+    /// Where the time of a step goes, stage by stage
+    #[arg(long)]
+    profile: bool,
     #[command(flatten)]
     memory: MemoryArgs,
     #[command(flatten)]
@@ -69,9 +72,9 @@ impl Bench {
         data.note().into_iter().for_each(|note| console.say(note));
         console.say(describe_network(&Vae::new(&config.vae)?));
         let budget = Duration::from_secs(self.seconds);
-        let bench = task::Bench { config: config.clone(), epochs: self.epochs, budget };
+        let bench = task::Bench { config: config.clone(), epochs: self.epochs, budget, profile: self.profile };
         let report = bench.run(&data, &ex)?;
-        let json = json!({
+        let mut json = json!({
             "samples_per_second": report.samples_per_second,
             "slowest_epoch": report.spread.0,
             "fastest_epoch": report.spread.1,
@@ -110,6 +113,31 @@ impl Bench {
         if let (Some(cores), Some([before, after])) = (report.cores(), report.core_round_trip_ns) {
             text += &format!("\ncores {cores}: a round trip takes {before:.0} ns before the run, {after:.0} ns after");
         }
+        if let Some(stages) = &report.stages {
+            json["stages"] = stages.iter().map(stage_json).collect();
+            text += &table(stages, report.threads_used);
+        }
         console.report(&json, text)
     }
+}
+
+fn stage_json(stage: &StageTime) -> serde_json::Value {
+    json!({
+        "stage": stage.stage,
+        "parameter": stage.parameter,
+        "microseconds": stage.microseconds,
+        "share": stage.share,
+        "peak_share": stage.peak_share,
+    })
+}
+
+fn table(stages: &[StageTime], threads: usize) -> String {
+    let of = if threads == 1 { String::new() } else { format!(", of {threads} threads together") };
+    let mut text = format!("\n\na step in µs{of}                      share   of peak");
+    for s in stages {
+        let name = format!("{} {}", s.stage, s.parameter.as_deref().unwrap_or_default());
+        let peak = s.peak_share.map_or(String::new(), |share| format!("{:>7.1} %", 100.0 * share));
+        text += &format!("\n{name:<32}{:>10.1}{:>9.1} %{peak}", s.microseconds, 100.0 * s.share);
+    }
+    text
 }

@@ -6,6 +6,7 @@
 //! ```
 
 use super::{Activation, Cache, Gradient, InitScheme, Layer, Sides};
+use crate::tensor::profile::{Stage, lap};
 use crate::tensor::{Buffer, Isa, Layout, Mat, Params, Real, Slot};
 use elbo_kernels::activation;
 
@@ -52,10 +53,12 @@ impl<F: Real> Layer<F> for Dense {
     fn forward(&self, isa: Isa, p: &Params<F>, x: Mat<F>, y: &mut Buffer<F>, cache: &mut Cache<F>) {
         let rows = x.rows();
         p.product(isa, &self.weight, Some(&self.bias), x, y.rows_mut(rows));
+        lap(Stage::Forward, Some(&self.weight));
         if let Some(a) = cache.buffers.first_mut() {
             a.flat_mut(rows).copy_from_slice(y.flat(rows));
         }
         activation::forward(isa, self.activation, y.flat_mut(rows));
+        lap(Stage::Activation, Some(&self.weight));
     }
     fn backward_rows(
         &self,
@@ -73,8 +76,10 @@ impl<F: Real> Layer<F> for Dense {
             let at = cache.buffers.first().unwrap_or(y);
             activation::backward(isa, self.activation, at.flat(rows), dy.flat_mut(rows));
         }
+        lap(Stage::Activation, Some(&self.weight));
         if let Some(dx) = dx {
             p.product_transposed(isa, &self.weight, dy.rows(rows), dx.rows_mut(rows));
+            lap(Stage::Backward, Some(&self.weight));
         }
     }
     fn gradient<'a>(&self, slot: Slot, x: Mat<'a, F>, dy: Mat<'a, F>, _: &'a Cache<F>) -> Option<Gradient<'a, F>> {

@@ -9,6 +9,7 @@
 //! file are `A`'s, the others `G`'s.
 
 use super::{Cache, Gradient, InitScheme, Layer};
+use crate::tensor::profile::{Stage, lap};
 use crate::tensor::{Buffer, Isa, Layout, Mat, Params, Real, Slot};
 use elbo_kernels::activation;
 
@@ -48,12 +49,14 @@ impl<F: Real> Layer<F> for Gated {
     fn forward(&self, isa: Isa, p: &Params<F>, x: Mat<F>, y: &mut Buffer<F>, cache: &mut Cache<F>) {
         let (rows, joint) = (x.rows(), &mut cache.buffers[JOINT]);
         p.product(isa, &self.weight, Some(&self.bias), x, joint.rows_mut(rows));
+        lap(Stage::Forward, Some(&self.weight));
         let joint = joint.rows(rows);
         let mut y = y.rows_mut(rows);
         for r in 0..rows {
             let (a, g) = joint.row(r).split_at(y.cols());
             activation::glu_forward(isa, a, g, y.row(r));
         }
+        lap(Stage::Activation, Some(&self.weight));
     }
     fn backward_rows(
         &self,
@@ -74,8 +77,10 @@ impl<F: Real> Layer<F> for Gated {
             let (da, dg) = d.row(r).split_at_mut(dy.cols());
             activation::glu_backward(isa, a, g, dy.row(r), da, dg);
         }
+        lap(Stage::Activation, Some(&self.weight));
         if let Some(dx) = dx {
             p.product_transposed(isa, &self.weight, d_joint.rows(rows), dx.rows_mut(rows));
+            lap(Stage::Backward, Some(&self.weight));
         }
     }
     fn gradient<'a>(&self, slot: Slot, x: Mat<'a, F>, _: Mat<'a, F>, cache: &'a Cache<F>) -> Option<Gradient<'a, F>> {

@@ -5,6 +5,7 @@
 use super::{Block, Vae, threads_used};
 use crate::estimator::{Batch, Estimator};
 use crate::layer::Gradient;
+use crate::tensor::profile::{Stage, lap, start};
 use crate::tensor::{Buffer, Exec, Isa, Mat, Noise, Par, Params, Precision, Real, Slab, Stream, Tile, Tiles};
 use elbo_kernels::LANES;
 use elbo_kernels::gemm::{Accum, adam_tile, gradient_tile};
@@ -215,6 +216,7 @@ impl Vae {
             b.rows = n;
         }
         for_each_mut(ws.par, &mut ws.blocks, |i, b| {
+            start();
             let first = split(rows, count).nth(i).map_or(0, |(first, _)| first);
             f(first, b);
         });
@@ -262,10 +264,12 @@ impl Vae {
         let tiles = ws.tiles.list();
         let pieces = Pieced::new(grads.data_mut(), ws.tiles.cut());
         for_each_piece(ws.par, tiles.len(), pieces, |i, out| {
+            start();
             for (i_some, some) in ws.blocks.chunks(BLOCKS_AT_ONCE).enumerate() {
                 let accum = if i_some == 0 { Accum::Replace } else { Accum::Add };
                 self.gradient_of(isa, ws.precision, &tiles[i], some, accum, out);
             }
+            lap(Stage::Gradient, Some(&tiles[i].slot));
         });
     }
 
@@ -298,6 +302,7 @@ impl Vae {
                     adam_tile(isa, step, &pairs[..ws.blocks.len()], layout, panel, rows, state);
                 }
             }
+            lap(Stage::Gradient, Some(&tile.slot));
         });
     }
 
@@ -354,6 +359,7 @@ impl Vae {
             }
         }
         b.rounded = rounded;
+        lap(Stage::Round, None);
     }
 }
 
@@ -375,7 +381,9 @@ fn load<F: Real>(b: &mut Block<F>, first: usize, fill: &(impl Fn(usize, &mut [F]
     for r in 0..b.rows {
         fill(first + r, b.x.rows_mut(b.rows).row(r));
     }
+    lap(Stage::Gather, None);
     draw.fill(first, 0, b.samples, b.rows, &mut b.eps);
+    lap(Stage::Noise, None);
 }
 
 impl<F: Real> Workspace<F> {

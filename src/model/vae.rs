@@ -10,6 +10,7 @@ use crate::density::{AnyLikelihood, DiagonalGaussian, Posterior, Prior, Standard
 use crate::error::Result;
 use crate::estimator::{Batch, Estimator};
 use crate::layer::{Activation, AnyLayer, Cache, Chain, Concat, Dense, Gated, Gradient, Layer, Sides};
+use crate::tensor::profile::{Stage, lap};
 use crate::tensor::{Buffer, Isa, Layout, Mat, Params, Real, Slot};
 use std::sync::Arc;
 
@@ -127,6 +128,7 @@ impl Vae {
     pub fn sample<F: Real>(&self, isa: Isa, b: &mut Block<F>) {
         let (n, many) = (b.rows, b.many());
         self.posterior.sample(isa, b.eta.rows(n), b.eps.rows(many), b.z.rows_mut(many));
+        lap(Stage::Latent, None);
     }
     /// `z` to the likelihood's parameters `out`.
     pub fn decode<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>) {
@@ -136,12 +138,14 @@ impl Vae {
     /// The KL of each row and latent, from `eta`.
     pub fn kl<F: Real>(&self, isa: Isa, b: &mut Block<F>) {
         self.prior.kl(isa, b.eta.rows(b.rows), b.terms.kl.rows_mut(b.rows));
+        lap(Stage::Latent, None);
     }
     /// `log p(x|z)` of each row and sample, from `x` and `out`.
     pub fn log_px<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>) {
         let many = b.many();
         let likelihood = F::likelihood(&*self.likelihood);
         likelihood.log_prob(isa, p, b.x.rows(b.rows), b.out.rows(many), &mut b.terms.log_px[..many]);
+        lap(Stage::Likelihood, None);
     }
 
     /// The forward half of the rows pass, from `x` and `eps` to `out` and the KL.
@@ -171,12 +175,14 @@ impl Vae {
         estimator.weights(batch, n, &b.terms, &mut b.weights);
         let (x, out, log_px) = (b.x.rows(n), b.out.rows_mut(many), &mut b.terms.log_px[..many]);
         likelihood.log_prob_grad(isa, p, x, out, &b.weights.log_px[..many], log_px, &mut b.likelihood);
+        lap(Stage::Likelihood, None);
         let z = b.z.rows(many);
         self.decoder.backward_rows(isa, p, z, &b.spent, &mut b.out, Some(&mut b.dz), &mut b.decoder);
         b.d_eta.flat_mut(n).fill(F::ZERO);
         let (eta, eps, dz) = (b.eta.rows(n), b.eps.rows(many), b.dz.rows(many));
         self.posterior.sample_grad(isa, eta, eps, dz, b.d_eta.rows_mut(n));
         self.prior.kl_grad(isa, eta, b.weights.kl.rows(n), b.d_eta.rows_mut(n));
+        lap(Stage::Latent, None);
         self.encoder.backward_rows(isa, p, b.x.rows(n), &b.eta, &mut b.d_eta, None, &mut b.encoder);
     }
 

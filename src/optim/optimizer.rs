@@ -2,6 +2,7 @@
 
 use super::{CHUNK, OptimizerConfig, OptimizerKind, middle};
 use crate::error::{Error, Result};
+use crate::tensor::profile::{Stage, lap, start};
 use crate::tensor::{Isa, Layout, Par, Real, Slab};
 use elbo_kernels::Element;
 use elbo_kernels::update::{self, AdamStep, SgdStep};
@@ -153,8 +154,10 @@ fn pieces<F: Real>(isa: Isa, par: Par, step: Step, slabs: Pieces<F>, g: &[F]) {
 }
 
 fn piece<F: Real>(isa: Isa, step: Step, [p, a, b]: Pieces<F>, g: &[F]) {
+    start();
     match step {
         Step::Adam(step) => update::adam(isa, &step, p, a, b, g),
         Step::Sgd(step) => update::sgd(isa, &step, p, a, g),
     }
+    lap(Stage::Optimizer, None);
 }

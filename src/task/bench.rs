@@ -1,8 +1,11 @@
 //! Training throughput on real data, everything included.
 
+use super::breakdown::{Measured, StageTime, breakdown};
 use super::{Cores, core_round_trip};
 use crate::data::Dataset;
 use crate::error::{Error, Result};
+use crate::estimator::Estimator;
+use crate::tensor::profile::{self, Lap};
 use crate::tensor::{Exec, Par};
 use crate::train::{EpochReport, Flow, Observer, StepReport, TrainConfig, Trainer};
 use elbo_kernels::{Isa, peak::fma_flops};
@@ -17,6 +20,8 @@ pub struct Bench {
     pub epochs: Option<u64>,
     /// The time, if epochs are not given.
     pub budget: Duration,
+    /// Whether to take the time of each stage of a step. It costs some tens of nanoseconds a stage and tile of weights.
+    pub profile: bool,
 }
 
 /// What a bench found.
@@ -41,6 +46,8 @@ pub struct BenchReport {
     pub threads_used: usize,
     /// [`core_round_trip`] before and after the run, in nanoseconds; `None` where there are no two threads or cores.
     pub core_round_trip_ns: Option<[f64; 2]>,
+    /// Where the time of an average step went, if asked for.
+    pub stages: Option<Vec<StageTime>>,
 }
 
 impl BenchReport {
@@ -73,11 +80,28 @@ impl Bench {
         let mut trainer = Trainer::new(config, data, ex.clone())?;
         let before = (fma_peak(ex), core_round_trip(ex));
         let budget = if self.epochs.is_some() { Duration::MAX } else { self.budget };
-        let mut watch = Watch { start: Instant::now(), begun: Instant::now(), budget, seconds: Vec::new() };
-        trainer.run(&mut watch)?;
+        let now = Instant::now();
+        let profile = self.profile.then(Vec::new);
+        let mut watch = Watch { start: now, begun: now, budget, seconds: Vec::new(), profile };
+        profile::reset(ex, self.profile);
+        let ran = trainer.run(&mut watch);
+        profile::reset(ex, false);
+        ran?;
         let after = (core_round_trip(ex), fma_peak(ex));
         let peak_gflops = before.0.max(after.1) / 1e9;
+        let threads_used = trainer.threads_used();
         let mut seconds = watch.seconds;
+        let stages = watch.profile.map(|laps| {
+            let measured = Measured {
+                laps: &laps,
+                seconds: seconds.iter().sum(),
+                steps: (seconds.len() * (used / batch)) as f64,
+                rows: batch * Estimator::<f32>::samples(&self.config.estimator()),
+                threads: threads_used,
+                peak_gflops: peak_gflops / ex.workers() as f64,
+            };
+            breakdown(trainer.vae(), &measured)
+        });
         seconds.sort_unstable_by(f64::total_cmp);
         let speed = |seconds: f64| used as f64 / seconds;
         let (fastest, slowest) = (seconds[0], seconds[seconds.len() - 1]);
@@ -91,8 +115,9 @@ impl Bench {
             peak_share: gflops / peak_gflops,
             epochs: seconds.len() as u64,
             rows: used,
-            threads_used: trainer.threads_used(),
+            threads_used,
             core_round_trip_ns: before.1.zip(after.0).map(|(before, after)| [before, after]),
+            stages,
         })
     }
 }
@@ -109,6 +134,18 @@ struct Watch {
     begun: Instant,
     budget: Duration,
     seconds: Vec<f64>,
+    profile: Option<Vec<Lap>>,
+}
+
+/// Adds an epoch's times to those before it.
+fn add(laps: &mut Vec<Lap>, more: &[Lap]) {
+    for lap in more {
+        match laps.iter_mut().find(|l| (l.stage, l.slot) == (lap.stage, lap.slot)) {
+            Some(sum) => sum.time += lap.time,
+            None => laps.push(*lap),
+        }
+    }
+    laps.sort_unstable_by_key(|lap| (lap.stage, lap.slot));
 }
 
 /// Epochs that no bench sees the end of.
@@ -118,13 +155,20 @@ const MOST_EPOCHS: u64 = 1 << 20;
 const LEAST_EPOCHS: usize = 3;
 
 impl Observer for Watch {
-    fn step(&mut self, _: &Trainer, report: &StepReport) -> Result<Flow> {
+    fn step(&mut self, trainer: &Trainer, report: &StepReport) -> Result<Flow> {
         if report.rows.0 == report.rows.1 {
             self.seconds.push(self.begun.elapsed().as_secs_f64());
+            if let Some(laps) = &mut self.profile {
+                add(laps, &profile::reset(trainer.exec(), true));
+            }
         }
         Ok(Flow::Continue)
     }
-    fn epoch(&mut self, _: &Trainer, _: &EpochReport) -> Result<Flow> {
+    fn epoch(&mut self, trainer: &Trainer, _: &EpochReport) -> Result<Flow> {
+        if self.profile.is_some() {
+            // What evaluation took is not counted.
+            profile::reset(trainer.exec(), true);
+        }
         self.begun = Instant::now();
         let enough = self.seconds.len() >= LEAST_EPOCHS && self.start.elapsed() >= self.budget;
         Ok(if enough { Flow::Stop } else { Flow::Continue })

@@ -5,6 +5,7 @@
 //! at random says so and takes a seed.
 
 mod bench;
+mod breakdown;
 mod cores;
 mod encode;
 mod evaluate;
@@ -13,6 +14,7 @@ mod sample;
 mod score;
 
 pub use bench::{Bench, BenchReport, fma_peak};
+pub use breakdown::{BETWEEN, StageTime};
 pub use cores::{Cores, core_round_trip};
 pub use encode::{Encoding, decode, decode_parameters, encode, originals, reconstruct};
 pub use evaluate::{EvaluationReport, evaluate};

@@ -6,6 +6,7 @@ mod layout;
 mod noise;
 mod params;
 mod precision;
+pub mod profile;
 mod real;
 mod tile;
 

@@ -3,6 +3,7 @@
 //! `Y = X W` reads the values themselves, `dX = dY Wᵀ` a transposed copy. In bf16 both read copies in pairs of rows.
 //! Copies are made tile by tile, right after a tile's values have changed.
 
+use super::profile::{Stage, lap, start};
 use super::tile::{Tile, Tiles};
 use super::{Layout, Noise, Precision, Real, Slab, Slot, Stream};
 use elbo_kernels::gemm::{Accum, rows_product, rows_product_half};
@@ -94,9 +95,11 @@ impl<F: Real> Params<F> {
                 let pieces = (slabs, Pieced::new(transposed, &tiles.transposed));
                 for_each_piece(par, count, pieces, |i, ((values, others), turned)| {
                     let tile = &tiles.list()[i];
+                    start();
                     f(tile, values, others);
                     if !turned.is_empty() {
                         transpose_tile(isa, values, tile.width(), turned, tile.turned_width());
+                        lap(Stage::Copies, Some(&tile.slot));
                     }
                 });
             }
@@ -104,6 +107,7 @@ impl<F: Real> Params<F> {
                 let copies = (Pieced::new(weights, &tiles.pairs), Pieced::new(transposed, &tiles.transposed_pairs));
                 for_each_piece(par, count, (slabs, copies), |i, ((values, others), (pairs, turned))| {
                     let tile = &tiles.list()[i];
+                    start();
                     f(tile, values, others);
                     if !pairs.is_empty() {
                         pair_rows(isa, F::singles(values), tile.width(), pairs);
@@ -111,6 +115,7 @@ impl<F: Real> Params<F> {
                     if !turned.is_empty() {
                         transpose_tile_half(isa, F::singles(values), tile.width(), turned, tile.turned_width());
                     }
+                    lap(Stage::Copies, Some(&tile.slot));
                 });
             }
         }
