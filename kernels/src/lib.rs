@@ -18,6 +18,7 @@ mod micro;
 pub mod panels;
 pub mod par;
 pub mod peak;
+pub mod prefetch;
 pub mod reduce;
 pub mod reference;
 pub mod row;

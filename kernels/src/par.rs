@@ -2,6 +2,7 @@
 
 use core::marker::PhantomData;
 use core::ops::Range;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 /// Whether a call may use the other threads of the current rayon pool.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,20 +23,55 @@ impl Par {
     }
 }
 
-/// Runs `f` for every index below `n`.
-pub fn for_each(par: Par, n: usize, f: impl Fn(usize) + Sync) {
-    fn halve(from: usize, to: usize, f: &(impl Fn(usize) + Sync)) {
-        if to - from <= 1 {
-            (from..to).for_each(f);
-        } else {
-            let middle = from + (to - from) / 2;
-            rayon::join(|| halve(from, middle, f), || halve(middle, to, f));
+/// Threads that tasks are shared among at most.
+const MOST_SHARES: usize = 64;
+
+/// A thread's share of the tasks: the next one to be taken, and the end. It has a cache line to itself.
+#[repr(align(128))]
+struct Share {
+    next: AtomicUsize,
+    end: usize,
+}
+
+/// Runs `f` for every index below `n`, each with the state of the thread that runs it, which `init` makes.
+///
+/// Each thread has a share of neighbouring indices, the same in every call, so that what it works on may stay in its
+/// cache; a thread that is done takes from the shares of others.
+pub fn for_each_with<T>(par: Par, n: usize, init: impl Fn() -> T + Sync, f: impl Fn(&mut T, usize) + Sync) {
+    let count = par.threads().min(n).min(MOST_SHARES);
+    if count <= 1 {
+        let mut state = init();
+        (0..n).for_each(|i| f(&mut state, i));
+        return;
+    }
+    let shares: [Share; MOST_SHARES] = core::array::from_fn(|i| {
+        let cut = |i: usize| n * i.min(count) / count;
+        Share { next: AtomicUsize::new(cut(i)), end: cut(i + 1) }
+    });
+    let shares = &shares[..count];
+    let work = |own: usize| {
+        let mut state = init();
+        for share in shares[own..].iter().chain(&shares[..own]) {
+            // The counter only hands out numbers: what the tasks write is ordered by the joins.
+            let take = || share.next.fetch_add(1, Ordering::Relaxed);
+            core::iter::from_fn(|| Some(take()).filter(|&i| i < share.end)).for_each(|i| f(&mut state, i));
+        }
+    };
+    fn spread(from: usize, to: usize, work: &(impl Fn(usize) + Sync)) {
+        match to - from {
+            1 => work(from),
+            len => {
+                let middle = from + len / 2;
+                rayon::join(|| spread(from, middle, work), || spread(middle, to, work));
+            }
         }
     }
-    match par {
-        Par::Sequential => (0..n).for_each(f),
-        Par::Pool => halve(0, n, &f),
-    }
+    spread(0, count, &work);
+}
+
+/// Runs `f` for every index below `n`.
+pub fn for_each(par: Par, n: usize, f: impl Fn(usize) + Sync) {
+    for_each_with(par, n, || (), |(), i| f(i));
 }
 
 /// Runs `f` for every item, each of which it may change.
@@ -162,11 +198,18 @@ unsafe impl<A: Pieces, const N: usize> Pieces for [A; N] {
     }
 }
 
-/// Runs `f` for every task below `tasks` with its own piece of `pieces`. Panics when there are fewer pieces.
-pub fn for_each_piece<P: Pieces>(par: Par, tasks: usize, pieces: P, f: impl Fn(usize, P::Piece) + Sync) {
+/// Runs `f` for every task below `tasks` with its own piece of `pieces`, and with the state of the thread that runs it,
+/// which `init` makes. Panics when there are fewer pieces.
+pub fn for_each_piece<P: Pieces, T>(
+    par: Par,
+    tasks: usize,
+    pieces: P,
+    init: impl Fn() -> T + Sync,
+    f: impl Fn(&mut T, usize, P::Piece) + Sync,
+) {
     assert!(tasks <= pieces.tasks(), "{tasks} tasks for {} pieces", pieces.tasks());
     // SAFETY: each task is run once, and nobody else has `pieces`.
-    for_each(par, tasks, |task| f(task, unsafe { pieces.piece(task) }));
+    for_each_with(par, tasks, init, |state, task| f(state, task, unsafe { pieces.piece(task) }));
 }
 
 #[cfg(test)]
@@ -178,11 +221,36 @@ mod tests {
         let cut = Cut::new([4..6, 0..1, 3..3, 1..4]);
         let (mut a, mut b) = ([0; 7], [0; 6]);
         let pieces = ([Pieced::new(&mut a, &cut)], Pieced::new(&mut b, &cut));
-        for_each_piece(Par::Pool, 4, pieces, |task, ([a], b)| {
-            a.fill(task + 1);
-            b.fill(10 * task);
-        });
+        for_each_piece(
+            Par::Pool,
+            4,
+            pieces,
+            || (),
+            |(), task, ([a], b)| {
+                a.fill(task + 1);
+                b.fill(10 * task);
+            },
+        );
         assert_eq!((a, b), ([2, 4, 4, 4, 1, 1, 0], [10, 30, 30, 30, 0, 0]));
+    }
+
+    #[test]
+    fn every_index_is_run_once_however_many_threads() {
+        for threads in [1, 2, 3, 5] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            for n in [0, 1, 2, 3, 7, 1000] {
+                let runs: Vec<AtomicUsize> = (0..n).map(|_| AtomicUsize::new(0)).collect();
+                let states = AtomicUsize::new(0);
+                let init = || states.fetch_add(1, Ordering::Relaxed);
+                pool.install(|| {
+                    for_each_with(Par::Pool, n, init, |_, i| {
+                        runs[i].fetch_add(1, Ordering::Relaxed);
+                    });
+                });
+                assert!(runs.iter().all(|r| r.load(Ordering::Relaxed) == 1), "{n} on {threads}");
+                assert!(states.into_inner() <= threads, "a state for each thread");
+            }
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::{Block, Vae, threads_used};
 use crate::estimator::{Batch, Estimator};
 use crate::layer::Gradient;
 use crate::tensor::profile::{Stage, lap, start};
-use crate::tensor::{Buffer, Exec, Isa, Mat, Noise, Par, Params, Precision, Real, Slab, Stream, Tile, Tiles};
+use crate::tensor::{Buffer, Exec, Isa, Mat, Noise, Par, Params, Precision, Real, Slab, Slot, Stream, Tile, Tiles};
 use elbo_kernels::LANES;
 use elbo_kernels::gemm::{Accum, adam_tile, gradient_tile};
 use elbo_kernels::half::Pair;
@@ -263,11 +263,12 @@ impl Vae {
     pub fn weights_pass<F: Real>(&self, isa: Isa, ws: &Workspace<F>, grads: &mut Slab<F>) {
         let tiles = ws.tiles.list();
         let pieces = Pieced::new(grads.data_mut(), ws.tiles.cut());
-        for_each_piece(ws.par, tiles.len(), pieces, |i, out| {
+        for_each_piece(ws.par, tiles.len(), pieces, Operands::none, |operands, i, out| {
             start();
             for (i_some, some) in ws.blocks.chunks(BLOCKS_AT_ONCE).enumerate() {
                 let accum = if i_some == 0 { Accum::Replace } else { Accum::Add };
-                self.gradient_of(isa, ws.precision, &tiles[i], some, accum, out);
+                operands.find(self, ws.precision, &tiles[i], some);
+                operands.gradient(isa, &tiles[i], accum, out);
             }
             lap(Stage::Gradient, Some(&tiles[i].slot));
         });
@@ -285,68 +286,11 @@ impl Vae {
         moments: [&mut Slab<F>; 2],
     ) {
         assert!(ws.fuses(), "{} blocks", ws.blocks.len());
-        p.for_each_tile(ws.par, moments, |tile, values, [m, v]| {
-            let (rows, panel, layout) = (tile.rows.clone(), tile.panel, tile.slot.panels());
-            match (self.operands(tile, &ws.blocks), ws.precision) {
-                (None, _) => {
-                    let mut buffer = [F::ZERO; MAX_VECTORS * LANES];
-                    let gradient = &mut buffer[..values.len()];
-                    self.gradient_of(isa, ws.precision, tile, &ws.blocks, Accum::Replace, gradient);
-                    update::adam(isa, step, values, m, v, gradient);
-                }
-                (Some(products), Precision::F32) => {
-                    adam_tile(isa, step, &products[..ws.blocks.len()], layout, panel, rows, [values, m, v]);
-                }
-                (Some(_), Precision::Bf16) => {
-                    let (pairs, state) = (pairs(tile, &ws.blocks), [values, m, v].map(F::singles_mut));
-                    adam_tile(isa, step, &pairs[..ws.blocks.len()], layout, panel, rows, state);
-                }
-            }
+        p.for_each_tile(ws.par, moments, Operands::none, |operands, tile, values, [m, v]| {
+            operands.find(self, ws.precision, tile, &ws.blocks);
+            operands.adam(isa, step, tile, [values, m, v]);
             lap(Stage::Gradient, Some(&tile.slot));
         });
-    }
-
-    /// The products that a tile's gradient is made from in some blocks; `None` where it is sums over rows.
-    fn operands<'b, F: Real>(&self, tile: &Tile, blocks: &'b [Block<F>]) -> Option<Products<'b, F>> {
-        let mut products = [const { (Mat::EMPTY, Mat::EMPTY) }; BLOCKS_AT_ONCE];
-        for (product, b) in products.iter_mut().zip(blocks) {
-            match self.gradient(tile.slot, b) {
-                Gradient::Product(x, dy) => *product = (x, dy),
-                Gradient::Sum(_) => return None,
-            }
-        }
-        Some(products)
-    }
-
-    /// What some blocks add to a tile.
-    fn gradient_of<F: Real>(
-        &self,
-        isa: Isa,
-        precision: Precision,
-        tile: &Tile,
-        blocks: &[Block<F>],
-        accum: Accum,
-        out: &mut [F],
-    ) {
-        let (rows, panel, layout) = (tile.rows.clone(), tile.panel, tile.slot.panels());
-        match (self.operands(tile, blocks), precision) {
-            (None, _) => {
-                let panel = layout.panel(panel);
-                for (i, b) in blocks.iter().enumerate() {
-                    let Gradient::Sum(dy) = self.gradient(tile.slot, b) else { unreachable!("one kind in all blocks") };
-                    let from = dy.data().get(panel.col..).unwrap_or_default();
-                    let add = i > 0 || accum == Accum::Add;
-                    column_sums(isa, dy.rows(), dy.stride(), panel.width, from, out, add);
-                }
-            }
-            (Some(products), Precision::F32) => {
-                gradient_tile(isa, &products[..blocks.len()], layout, panel, rows, accum, out);
-            }
-            (Some(_), Precision::Bf16) => {
-                let pairs = &pairs(tile, blocks)[..blocks.len()];
-                gradient_tile(isa, pairs, layout, panel, rows, accum, F::singles_mut(out));
-            }
-        }
     }
 
     /// Rounds what the weights pass multiplies, if the block is of a network in bf16.
@@ -363,17 +307,88 @@ impl Vae {
     }
 }
 
-/// X and dY of each block of rows.
-type Products<'b, X> = [(Mat<'b, X>, Mat<'b, X>); BLOCKS_AT_ONCE];
+/// What a parameter's gradient is made from in some blocks of rows. A thread keeps it from tile to tile, for most tiles
+/// are of the same parameter as the one before.
+struct Operands<'b, F> {
+    /// Of which parameter, and from which block on.
+    of: Option<(Slot, *const Block<F>)>,
+    kind: Kind,
+    count: usize,
+    /// X and dY of each block; of a sum, dY alone.
+    products: [(Mat<'b, F>, Mat<'b, F>); BLOCKS_AT_ONCE],
+    /// The same, rounded.
+    pairs: [(Mat<'b, Pair>, Mat<'b, Pair>); BLOCKS_AT_ONCE],
+}
 
-/// The rounded operands of a tile's gradient in some blocks.
-fn pairs<'b, F: Real>(tile: &Tile, blocks: &'b [Block<F>]) -> Products<'b, Pair> {
-    let mut pairs = [const { (Mat::EMPTY, Mat::EMPTY) }; BLOCKS_AT_ONCE];
-    for (pair, b) in pairs.iter_mut().zip(blocks) {
-        let (x, dy) = &b.rounded[tile.slot.index()];
-        *pair = (x.pairs(), dy.pairs());
+enum Kind {
+    Product,
+    Pairs,
+    Sum,
+}
+
+impl<'b, F: Real> Operands<'b, F> {
+    fn none() -> Self {
+        let products = [const { (Mat::EMPTY, Mat::EMPTY) }; BLOCKS_AT_ONCE];
+        let pairs = [const { (Mat::EMPTY, Mat::EMPTY) }; BLOCKS_AT_ONCE];
+        Operands { of: None, kind: Kind::Sum, count: 0, products, pairs }
     }
-    pairs
+    /// Those of a tile's parameter in `blocks`.
+    fn find(&mut self, vae: &Vae, precision: Precision, tile: &Tile, blocks: &'b [Block<F>]) {
+        let of = Some((tile.slot, blocks.as_ptr()));
+        if self.of == of {
+            return;
+        }
+        (self.of, self.count) = (of, blocks.len());
+        for (i, b) in blocks.iter().enumerate() {
+            self.kind = match (vae.gradient(tile.slot, b), precision) {
+                (Gradient::Sum(dy), _) => {
+                    self.products[i] = (Mat::EMPTY, dy);
+                    Kind::Sum
+                }
+                (Gradient::Product(x, dy), Precision::F32) => {
+                    self.products[i] = (x, dy);
+                    Kind::Product
+                }
+                (Gradient::Product(..), Precision::Bf16) => {
+                    let (x, dy) = &b.rounded[tile.slot.index()];
+                    self.pairs[i] = (x.pairs(), dy.pairs());
+                    Kind::Pairs
+                }
+            };
+        }
+    }
+    /// What they add to a tile.
+    fn gradient(&self, isa: Isa, tile: &Tile, accum: Accum, out: &mut [F]) {
+        let (rows, panel, layout) = (tile.rows.clone(), tile.panel, tile.slot.panels());
+        let (products, pairs) = (&self.products[..self.count], &self.pairs[..self.count]);
+        match self.kind {
+            Kind::Product => gradient_tile(isa, products, layout, panel, rows, accum, out),
+            Kind::Pairs => gradient_tile(isa, pairs, layout, panel, rows, accum, F::singles_mut(out)),
+            Kind::Sum => {
+                let panel = layout.panel(panel);
+                for (i, (_, dy)) in products.iter().enumerate() {
+                    let from = dy.data().get(panel.col..).unwrap_or_default();
+                    let add = i > 0 || accum == Accum::Add;
+                    column_sums(isa, dy.rows(), dy.stride(), panel.width, from, out, add);
+                }
+            }
+        }
+    }
+    /// A step of Adam on a tile of the parameter and both moments.
+    fn adam(&self, isa: Isa, step: &AdamStep, tile: &Tile, [p, m, v]: [&mut [F]; 3]) {
+        let (rows, panel, layout) = (tile.rows.clone(), tile.panel, tile.slot.panels());
+        let (products, pairs) = (&self.products[..self.count], &self.pairs[..self.count]);
+        match self.kind {
+            Kind::Product => adam_tile(isa, step, products, layout, panel, rows, [p, m, v]),
+            Kind::Pairs => adam_tile(isa, step, pairs, layout, panel, rows, [p, m, v].map(F::singles_mut)),
+            Kind::Sum => {
+                let mut buffer = [F::ZERO; MAX_VECTORS * LANES];
+                let gradient = &mut buffer[..p.len()];
+                self.gradient(isa, tile, Accum::Replace, gradient);
+                update::adam(isa, step, p, m, v, gradient);
+            }
+        }
+    }
 }
 
 /// A block's rows and noise.

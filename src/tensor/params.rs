@@ -10,6 +10,7 @@ use elbo_kernels::gemm::{Accum, rows_product, rows_product_half};
 use elbo_kernels::half::{Pair, pair_rows};
 use elbo_kernels::panels::Panels;
 use elbo_kernels::par::{Par, Pieced, for_each_piece};
+use elbo_kernels::prefetch::write_soon;
 use elbo_kernels::transpose::{transpose_tile, transpose_tile_half};
 use elbo_kernels::{Aligned, Isa, Mat, MatMut};
 use std::sync::Arc;
@@ -77,13 +78,15 @@ impl<F: Real> Params<F> {
         }
     }
 
-    /// Changes tiles of the values, each on one thread, with the same tiles of `others`: `f(tile, values, others)`. A
-    /// tile's copies follow while it is in cache. Panics when a slab is of another layout.
-    pub fn for_each_tile<const N: usize>(
+    /// Changes tiles of the values, each on one thread, with the same tiles of `others`: `f(state, tile, values, others)`,
+    /// where the state is the thread's own, made by `init`. A tile's copies follow while it is in cache. Panics when a slab
+    /// is of another layout.
+    pub fn for_each_tile<T, const N: usize>(
         &mut self,
         par: Par,
         others: [&mut Slab<F>; N],
-        f: impl Fn(&Tile, &mut [F], [&mut [F]; N]) + Sync,
+        init: impl Fn() -> T + Sync,
+        f: impl Fn(&mut T, &Tile, &mut [F], [&mut [F]; N]) + Sync,
     ) {
         // Copies have the same bits from every instruction set.
         let (tiles, isa) = (&*self.tiles, Isa::default());
@@ -93,10 +96,11 @@ impl<F: Real> Params<F> {
         match &mut self.copies {
             Copies::Full { transposed } => {
                 let pieces = (slabs, Pieced::new(transposed, &tiles.transposed));
-                for_each_piece(par, count, pieces, |i, ((values, others), turned)| {
+                for_each_piece(par, count, pieces, init, |state, i, ((values, others), turned)| {
                     let tile = &tiles.list()[i];
                     start();
-                    f(tile, values, others);
+                    write_soon(turned);
+                    f(state, tile, values, others);
                     if !turned.is_empty() {
                         transpose_tile(isa, values, tile.width(), turned, tile.turned_width());
                         lap(Stage::Copies, Some(&tile.slot));
@@ -105,10 +109,12 @@ impl<F: Real> Params<F> {
             }
             Copies::Half { weights, transposed } => {
                 let copies = (Pieced::new(weights, &tiles.pairs), Pieced::new(transposed, &tiles.transposed_pairs));
-                for_each_piece(par, count, (slabs, copies), |i, ((values, others), (pairs, turned))| {
+                for_each_piece(par, count, (slabs, copies), init, |state, i, ((values, others), (pairs, turned))| {
                     let tile = &tiles.list()[i];
                     start();
-                    f(tile, values, others);
+                    write_soon(pairs);
+                    write_soon(turned);
+                    f(state, tile, values, others);
                     if !pairs.is_empty() {
                         pair_rows(isa, F::singles(values), tile.width(), pairs);
                     }
@@ -122,7 +128,7 @@ impl<F: Real> Params<F> {
     }
     /// Brings the copies up to date.
     pub fn refresh(&mut self, par: Par) {
-        self.for_each_tile(par, [], |_, _, []| {});
+        self.for_each_tile(par, [], || (), |(), _, _, []| {});
     }
 
     /// `Y = X W + b` for a weight and, if there is one, its bias: x is (rows, in), y (rows, out).

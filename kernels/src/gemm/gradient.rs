@@ -5,6 +5,7 @@ use super::tile::{Job, Left, MOST_VECTORS, Operand, Pieces, run};
 use crate::isa::{Isa, Op};
 use crate::mat::Mat;
 use crate::panels::{MAX_VECTORS, Panel, Panels};
+use crate::prefetch::will_write;
 use crate::simd::{Element, LANES, Simd};
 use crate::update::{AdamStep, AdamVectors, adam, adam_vector};
 use core::ops::Range;
@@ -181,6 +182,9 @@ struct Waiting {
     pace: usize,
 }
 
+/// How far ahead the state is fetched, which comes from a distant cache: about a micro-tile.
+const AHEAD: usize = MOST_VECTORS * LANES;
+
 impl<S: Simd, X> Update<'_, S, X> {
     /// Updates one vector of the micro-tile that waits.
     #[inline(always)]
@@ -194,6 +198,9 @@ impl<S: Simd, X> Update<'_, S, X> {
             s.store_ptr(p1, p);
             s.store_ptr(m1, m);
             s.store_ptr(v1, v2);
+        }
+        for x in [p, m, v2] {
+            will_write(x.wrapping_add(AHEAD));
         }
         let last = v + 1 == nv;
         self.waiting.next = next + 1;
