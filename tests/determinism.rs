@@ -60,9 +60,10 @@ fn every_instruction_set_with_fused_multiply_add_gives_the_same_bytes() {
     }
 }
 
-/// The update inside the weights pass, against the gradient in memory, the optimizer, and the copies after it.
+/// The update inside the weights pass, against the gradient in memory, the optimizer, and the copies after it; and the
+/// zeros of the digits left out, against all of them multiplied.
 #[test]
-fn the_fused_update_gives_the_same_bytes() {
+fn the_fused_update_and_skipped_zeros_give_the_same_bytes() {
     let adamw = |config: TrainConfig| {
         let mut config = TrainConfig { clip: None, ..config };
         config.optimizer.kind = OptimizerKind::AdamW;
@@ -73,13 +74,14 @@ fn the_fused_update_gives_the_same_bytes() {
         for &isa in Isa::available() {
             let config = TrainConfig { batch_size: 24, epochs: 1, ..config.clone() };
             let trainer = || Trainer::new(config.clone(), digits(60), Exec::with_isa(isa, 2).unwrap()).unwrap();
-            let [fused, apart] = [trainer(), trainer().unfused()].map(|mut trainer| {
+            let [fused, apart, dense] = [trainer(), trainer().unfused(), trainer().dense()].map(|mut trainer| {
                 trainer.run(&mut ()).unwrap();
                 let moments = trainer.optimizer().state().into_iter().flat_map(|(_, m)| m.data().to_vec());
                 let all: Vec<f32> = trainer.params().values().data().iter().copied().chain(moments).collect();
                 all.iter().map(|x| x.to_bits()).collect::<Vec<_>>()
             });
             assert!(fused == apart, "{} {} on {}", config.vae.preset, config.optimizer.kind, isa.name());
+            assert!(fused == dense, "zeros, {} {} on {}", config.vae.preset, config.optimizer.kind, isa.name());
         }
     }
 }

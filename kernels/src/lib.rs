@@ -8,6 +8,7 @@
 
 pub mod activation;
 mod aligned;
+mod filled;
 pub mod gemm;
 pub mod half;
 mod isa;
@@ -28,6 +29,7 @@ pub mod transpose;
 pub mod update;
 
 pub use aligned::Aligned;
+pub use filled::Filled;
 pub use isa::{Isa, Op};
 pub use mat::{Mat, MatMut};
 pub use simd::{Element, LANES, Register, Simd, Wide};

@@ -1,5 +1,7 @@
 //! Matrices as the kernels see them: a slice, its shape, and the distance between rows.
 
+use crate::filled::Filled;
+
 /// A matrix that is read: `rows × cols`, row `r` starting at `r * stride` of `data`, columns adjacent.
 #[derive(Clone, Copy, Debug)]
 pub struct Mat<'a, E> {
@@ -7,6 +9,7 @@ pub struct Mat<'a, E> {
     rows: usize,
     cols: usize,
     stride: usize,
+    filled: Option<&'a Filled>,
 }
 
 /// A matrix that is written; otherwise like [`Mat`].
@@ -29,12 +32,25 @@ fn check(len: usize, rows: usize, cols: usize, stride: usize) {
 
 impl<'a, E> Mat<'a, E> {
     /// A matrix of no rows and no columns.
-    pub const EMPTY: Self = Mat { data: &[], rows: 0, cols: 0, stride: 0 };
+    pub const EMPTY: Self = Mat { data: &[], rows: 0, cols: 0, stride: 0, filled: None };
     /// A matrix on a slice. Panics when it does not fit.
     #[track_caller]
     pub fn new(data: &'a [E], rows: usize, cols: usize, stride: usize) -> Self {
         check(data.len(), rows, cols, stride);
-        Mat { data, rows, cols, stride }
+        Mat { data, rows, cols, stride, filled: None }
+    }
+    /// The same matrix, and where it is not zero: products may then leave out the rest. Parts of it do not know. Panics
+    /// when `filled` is of another shape.
+    #[track_caller]
+    #[must_use]
+    pub fn with_filled(self, filled: &'a Filled) -> Self {
+        let (rows, cols) = filled.shape();
+        assert!((rows, cols) == (self.rows, self.cols), "filled {rows}×{cols}, of {}×{}", self.rows, self.cols);
+        Mat { filled: Some(filled), ..self }
+    }
+    /// Where it is not zero, if that is known.
+    pub fn filled(&self) -> Option<&'a Filled> {
+        self.filled
     }
     /// Rows.
     pub fn rows(&self) -> usize {
@@ -62,14 +78,14 @@ impl<'a, E> Mat<'a, E> {
     #[track_caller]
     pub fn block(&self, top: usize, rows: usize, from: usize, cols: usize) -> Mat<'a, E> {
         assert!(top <= self.rows && rows <= self.rows - top, "{rows} rows from {top} on, of {}", self.rows);
-        let below = Mat { data: self.data.get(top * self.stride..).unwrap_or(&[]), rows, ..*self };
+        let below = Mat { data: self.data.get(top * self.stride..).unwrap_or(&[]), rows, filled: None, ..*self };
         below.columns(from, cols)
     }
     /// The columns `from .. from + cols`.
     #[track_caller]
     pub fn columns(&self, from: usize, cols: usize) -> Mat<'a, E> {
         assert!(from <= self.cols && cols <= self.cols - from, "{cols} columns from {from} on, of {}", self.cols);
-        Mat { data: self.data.get(from..).unwrap_or(&[]), rows: self.rows, cols, stride: self.stride }
+        Mat { data: self.data.get(from..).unwrap_or(&[]), cols, filled: None, ..*self }
     }
 }
 
@@ -108,7 +124,7 @@ impl<'a, E> MatMut<'a, E> {
     }
     /// The same matrix, read.
     pub fn view(&self) -> Mat<'_, E> {
-        Mat { data: self.data, rows: self.rows, cols: self.cols, stride: self.stride }
+        Mat { data: self.data, rows: self.rows, cols: self.cols, stride: self.stride, filled: None }
     }
     /// The columns `from .. from + cols`.
     #[track_caller]

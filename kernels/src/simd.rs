@@ -212,6 +212,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn le(self, a: Self::V, b: Self::V) -> Self::M;
     /// Lane by lane, `yes` where the mask holds, else `no`.
     fn select(self, m: Self::M, yes: Self::V, no: Self::V) -> Self::V;
+    /// Which lanes are not zero (a NaN is not), the first in the lowest bit.
+    fn nonzero(self, a: Self::V) -> u16;
     /// Bitwise and.
     fn and(self, a: Self::V, b: Self::V) -> Self::V;
     /// Bitwise or.
@@ -335,6 +337,7 @@ pub trait Register: Copy + Send + Sync + 'static {
     unsafe fn lt(a: Self, b: Self) -> Self::M;
     unsafe fn le(a: Self, b: Self) -> Self::M;
     unsafe fn select(m: Self::M, yes: Self, no: Self) -> Self;
+    unsafe fn nonzero(a: Self) -> u16;
     unsafe fn and(a: Self, b: Self) -> Self;
     unsafe fn or(a: Self, b: Self) -> Self;
     unsafe fn xor(a: Self, b: Self) -> Self;
@@ -485,6 +488,15 @@ impl<R: Register, const N: usize> Simd for Wide<R, N> {
             out[i] = unsafe { R::le(a[i], b[i]) };
         }
         out
+    }
+    #[inline(always)]
+    fn nonzero(self, a: [R; N]) -> u16 {
+        let mut bits = 0;
+        for i in 0..N {
+            // SAFETY: a value of this type proves the instruction set.
+            bits |= unsafe { R::nonzero(a[i]) } << (i * R::LANES);
+        }
+        bits
     }
     #[inline(always)]
     fn select(self, m: [R::M; N], yes: [R; N], no: [R; N]) -> [R; N] {

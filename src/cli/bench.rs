@@ -42,6 +42,9 @@ pub struct Bench {
     /// The time, if epochs are not given
     #[arg(long, value_name = "S", default_value_t = 5)]
     seconds: u64,
+    /// Multiply the zeros of the data as well, as a share of the peak should be quoted
+    #[arg(long)]
+    dense: bool,
     /// Where the time of a step goes, stage by stage
     #[arg(long)]
     profile: bool,
@@ -72,7 +75,13 @@ impl Bench {
         data.note().into_iter().for_each(|note| console.say(note));
         console.say(describe_network(&Vae::new(&config.vae)?));
         let budget = Duration::from_secs(self.seconds);
-        let bench = task::Bench { config: config.clone(), epochs: self.epochs, budget, profile: self.profile };
+        let bench = task::Bench {
+            config: config.clone(),
+            epochs: self.epochs,
+            budget,
+            dense: self.dense,
+            profile: self.profile,
+        };
         let report = bench.run(&data, &ex)?;
         let mut json = json!({
             "samples_per_second": report.samples_per_second,
@@ -91,6 +100,7 @@ impl Bench {
             "rows": report.rows,
             "streamed": data.all().rows().is_streamed(),
             "epochs": report.epochs,
+            "dense": self.dense,
             "isa": ex.isa().name(),
             "precision": config.precision.to_string(),
         });

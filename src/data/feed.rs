@@ -87,6 +87,9 @@ impl Feed {
     }
 }
 
+/// Rows from one that is gathered to one that is fetched meanwhile.
+const AHEAD: usize = 3;
+
 /// The rows of one batch.
 #[derive(Clone, Copy, Debug)]
 pub struct Batch<'a> {
@@ -126,7 +129,13 @@ impl Batch<'_> {
                 let ((_, place, bytes), len) = (self.lanes[r % count].row(r / count), file.row_bytes());
                 file.decode(&bytes[place * len..(place + 1) * len], out);
             }
-            _ => self.view.gather(self.positions[r] as usize, out),
+            _ => {
+                // Rows in order of a shuffle are far apart, and the next ones are known.
+                if let Some(&next) = self.positions.get(r + AHEAD) {
+                    self.view.rows().fetch(self.view.id(next as usize));
+                }
+                self.view.gather(self.positions[r] as usize, out);
+            }
         }
     }
 }

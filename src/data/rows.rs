@@ -2,6 +2,7 @@
 
 use super::row_file::RowFile;
 use crate::{Error, Result};
+use elbo_kernels::prefetch::read_soon;
 use elbo_kernels::sweep::scale_u8;
 use elbo_kernels::{Element, Isa};
 use ndarray::{Array2, ArrayView2};
@@ -263,6 +264,16 @@ impl Rows {
                     *o = F::from_f64(f64::from(x));
                 }
             }
+        }
+    }
+
+    /// A hint that a row will be gathered: one in memory is fetched towards the processor. Nothing for others.
+    pub(super) fn fetch(&self, row: usize) {
+        let span = row * self.cols..(row + 1) * self.cols;
+        match &self.store {
+            Store::Memory(Values::Bytes(bytes)) => read_soon(bytes.get(span).unwrap_or_default()),
+            Store::Memory(Values::Floats(floats)) => read_soon(floats.get(span).unwrap_or_default()),
+            Store::File(_) => {}
         }
     }
 

@@ -3,7 +3,7 @@
 use super::Vae;
 use crate::estimator::{Terms, Weights};
 use crate::layer::Cache;
-use crate::tensor::{Buffer, PairBuffer, Precision, Real};
+use crate::tensor::{Buffer, Input, Isa, PairBuffer, Precision, Real, Slot};
 
 /// What one block of rows needs on its way through a [`Vae`] and back: n rows, k samples each.
 #[derive(Clone, Debug)]
@@ -13,7 +13,7 @@ pub struct Block<F> {
     /// Samples of z per row.
     pub samples: usize,
     /// The examples, (n, D).
-    pub x: Buffer<F>,
+    pub x: Input<F>,
     /// The posterior's parameters, (n, 2L), and their gradient.
     pub eta: Buffer<F>,
     pub(super) d_eta: Buffer<F>,
@@ -35,7 +35,12 @@ pub struct Block<F> {
     pub(super) spent: Buffer<F>,
     /// In bf16, what the weights pass multiplies, by parameter: X and dY.
     pub(super) rounded: Vec<(PairBuffer, PairBuffer)>,
+    /// Whether to look for zeros in the examples. In bf16, the pairs look for their own.
+    skips: bool,
 }
+
+/// Rows of a block for which it pays to look for zeros.
+const LEAST_ROWS: usize = 8;
 
 impl<F: Real> Block<F> {
     /// Memory for at most `capacity` rows of `samples` samples each.
@@ -46,7 +51,7 @@ impl<F: Real> Block<F> {
         Block {
             rows: 0,
             samples,
-            x: Buffer::new(capacity, vae.config().inputs),
+            x: Input::new(capacity, vae.config().inputs),
             eta: Buffer::new(capacity, eta),
             d_eta: Buffer::new(capacity, eta),
             eps: Buffer::new(many, latent),
@@ -60,13 +65,34 @@ impl<F: Real> Block<F> {
             likelihood: likelihood.cache(many),
             spent: Buffer::default(),
             rounded: Vec::new(),
+            skips: true,
         }
     }
     /// Prepares for a weights pass in `precision`.
     #[must_use]
     pub(super) fn with_precision(self, vae: &Vae, precision: Precision) -> Self {
-        let count = if precision == Precision::Bf16 { vae.layout().entries().len() } else { 0 };
-        Block { rounded: vec![Default::default(); count], ..self }
+        if precision == Precision::F32 {
+            return self;
+        }
+        // A weight without a transpose multiplies the examples, which may hold many zeros; the pairs know of theirs.
+        let of = |slot: Slot| if slot.has_transpose() { PairBuffer::default() } else { PairBuffer::filled() };
+        let rounded = vae.layout().entries().iter().map(|e| (of(e.slot), PairBuffer::default())).collect();
+        Block { rounded, skips: false, ..self }
+    }
+    /// Multiplies zeros of the examples like any other number.
+    pub(super) fn dense(&mut self) {
+        self.skips = false;
+        self.rounded.iter_mut().for_each(|(x, _)| x.dense());
+    }
+    /// Writes the examples: row `r` by `fill(first + r, row)`.
+    pub fn load(&mut self, isa: Isa, first: usize, fill: &impl Fn(usize, &mut [F])) {
+        let mut x = self.x.rows_mut(self.rows);
+        for r in 0..self.rows {
+            fill(first + r, x.row(r));
+        }
+        if self.skips && self.rows >= LEAST_ROWS {
+            self.x.find_zeros(isa, self.rows);
+        }
     }
     /// Rows of z in use: rows times samples.
     pub fn many(&self) -> usize {

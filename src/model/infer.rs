@@ -2,7 +2,7 @@
 
 use super::{Block, Draw, Stats, Vae, threads_used};
 use crate::density::{Posterior, Prior};
-use crate::tensor::{Exec, Par, Params, Real};
+use crate::tensor::{Exec, Par, Params, Precision, Real};
 use elbo_kernels::par::for_each_mut;
 use elbo_kernels::reduce::log_sum_exp;
 use ndarray::{ArrayView2, ArrayViewMut1, ArrayViewMut2};
@@ -87,16 +87,18 @@ fn chunks<F: Real>(
     }
 }
 
-fn fill_x<F: Real>(b: &mut Block<F>, first: usize, fill: &(impl Fn(usize, &mut [F]) + Sync)) {
-    for r in 0..b.rows {
-        fill(first + r, b.x.rows_mut(b.rows).row(r));
-    }
-}
-
 impl<'m, F: Real> Inference<'m, F> {
     /// Memory for the threads of `ex`.
     pub fn new(vae: &'m Vae, params: &'m Params<F>, ex: &'m Exec) -> Self {
-        let blocks = (0..ex.workers()).map(|_| Block::new(vae, BLOCK_ROWS, 1)).collect();
+        let block = || {
+            let mut block = Block::new(vae, BLOCK_ROWS, 1);
+            // A product in bf16 would not use them.
+            if params.precision() == Precision::Bf16 {
+                block.dense();
+            }
+            block
+        };
+        let blocks = (0..ex.workers()).map(|_| block()).collect();
         Inference { vae, params, ex, blocks, sampled: Vec::new() }
     }
 
@@ -120,7 +122,7 @@ impl<'m, F: Real> Inference<'m, F> {
     ) {
         let (vae, p, isa, latent) = (self.vae, self.params, self.ex.isa(), self.vae.config().latent);
         let pass = |first, b: &mut Block<F>| {
-            fill_x(b, first, fill);
+            b.load(isa, first, fill);
             vae.encode(isa, p, b);
         };
         let rows = self.rows(rows, 1);
@@ -181,7 +183,7 @@ impl<'m, F: Real> Inference<'m, F> {
     ) {
         let (vae, p, isa) = (self.vae, self.params, self.ex.isa());
         let pass = |first, b: &mut Block<F>| {
-            fill_x(b, first, fill);
+            b.load(isa, first, fill);
             vae.encode(isa, p, b);
             let n = b.rows;
             vae.posterior().mean(b.eta.rows(n), b.z.rows_mut(n));
@@ -219,7 +221,7 @@ impl<'m, F: Real> Inference<'m, F> {
     ) {
         let (vae, p, isa) = (self.vae, self.params, self.ex.isa());
         let pass = |first, b: &mut Block<F>| {
-            fill_x(b, first, fill);
+            b.load(isa, first, fill);
             vae.encode(isa, p, b);
             vae.posterior().mean(b.eta.rows(b.rows), b.z.rows_mut(b.rows));
             vae.decode(isa, p, b);
@@ -252,7 +254,7 @@ impl<'m, F: Real> Inference<'m, F> {
         let (vae, p, isa) = (self.vae, self.params, self.ex.isa());
         let mut stats = Stats::new(vae.config().latent);
         let pass = |first, b: &mut Block<F>| {
-            fill_x(b, first, fill);
+            b.load(isa, first, fill);
             draw.fill(first, 0, 1, b.rows, &mut b.eps);
             vae.forward(isa, p, b);
             vae.log_px(isa, p, b);
@@ -284,7 +286,7 @@ impl<'m, F: Real> Inference<'m, F> {
     fn encode_kl(&mut self, rows: usize, fill: &(impl Fn(usize, &mut [F]) + Sync), kls: &mut [f64]) {
         let (vae, p, isa) = (self.vae, self.params, self.ex.isa());
         let pass = |first, b: &mut Block<F>| {
-            fill_x(b, first, fill);
+            b.load(isa, first, fill);
             vae.encode(isa, p, b);
             vae.kl(isa, b);
         };
@@ -316,7 +318,7 @@ impl<'m, F: Real> Inference<'m, F> {
         let list = |first: usize| &lists[first / SAMPLED_ROWS % lists.len()];
         let pass = |first: usize, b: &mut Block<F>| {
             let mut terms = list(first).lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            fill_x(b, first, fill);
+            b.load(isa, first, fill);
             vae.encode(isa, p, b);
             let (mut log_pz, mut log_qz) = ([F::ZERO; SAMPLED_ROWS * SAMPLES], [F::ZERO; SAMPLED_ROWS * SAMPLES]);
             for s in (0..samples).step_by(SAMPLES) {

@@ -147,6 +147,12 @@ impl<F: Real> Workspace<F> {
             mean_kl: Vec::with_capacity(vae.config().latent),
         }
     }
+    /// Multiplies zeros of the examples like any other number: slower where there are many, and the same sums.
+    #[must_use]
+    pub fn dense(mut self) -> Self {
+        self.blocks.iter_mut().for_each(Block::dense);
+        self
+    }
     /// The blocks that the last batch was cut into.
     pub fn blocks(&self) -> &[Block<F>] {
         &self.blocks
@@ -202,7 +208,7 @@ impl Vae {
         ws: &'w mut Workspace<F>,
     ) -> &'w Stats {
         self.each_block(rows, ws, |first, b| {
-            load(b, first, fill, draw);
+            load(isa, b, first, fill, draw);
             self.forward(isa, p, b);
             self.log_px(isa, p, b);
         });
@@ -239,7 +245,7 @@ impl Vae {
         let alone = !estimator.couples_rows();
         let batch = Batch { rows, beta, mean_kl: &[] };
         self.each_block(rows, ws, |first, b| {
-            load(b, first, fill, draw);
+            load(isa, b, first, fill, draw);
             self.forward(isa, p, b);
             if alone {
                 self.backward(isa, p, b, estimator, &batch);
@@ -392,10 +398,8 @@ impl<'b, F: Real> Operands<'b, F> {
 }
 
 /// A block's rows and noise.
-fn load<F: Real>(b: &mut Block<F>, first: usize, fill: &(impl Fn(usize, &mut [F]) + Sync), draw: &Draw) {
-    for r in 0..b.rows {
-        fill(first + r, b.x.rows_mut(b.rows).row(r));
-    }
+fn load<F: Real>(isa: Isa, b: &mut Block<F>, first: usize, fill: &(impl Fn(usize, &mut [F]) + Sync), draw: &Draw) {
+    b.load(isa, first, fill);
     lap(Stage::Gather, None);
     draw.fill(first, 0, b.samples, b.rows, &mut b.eps);
     lap(Stage::Noise, None);

@@ -20,6 +20,9 @@ pub struct Bench {
     pub epochs: Option<u64>,
     /// The time, if epochs are not given.
     pub budget: Duration,
+    /// Whether to multiply the data's zeros as well, which a step else leaves out: what a share of the peak should be
+    /// quoted of.
+    pub dense: bool,
     /// Whether to take the time of each stage of a step. It costs some tens of nanoseconds a stage and tile of weights.
     pub profile: bool,
 }
@@ -78,6 +81,9 @@ impl Bench {
         let epochs = self.epochs.unwrap_or(MOST_EPOCHS);
         let config = TrainConfig { epochs, patience: None, ..self.config.clone() };
         let mut trainer = Trainer::new(config, data, ex.clone())?;
+        if self.dense {
+            trainer = trainer.dense();
+        }
         let before = (fma_peak(ex), core_round_trip(ex));
         let budget = if self.epochs.is_some() { Duration::MAX } else { self.budget };
         let now = Instant::now();

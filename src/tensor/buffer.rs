@@ -2,7 +2,7 @@
 
 use super::Real;
 use elbo_kernels::half::{Pair, pair_rows};
-use elbo_kernels::{Aligned, Isa, LANES, Mat, MatMut};
+use elbo_kernels::{Aligned, Filled, Isa, LANES, Mat, MatMut};
 use ndarray::{ArrayView2, ArrayViewMut2, ShapeBuilder};
 
 /// A matrix of `capacity × cols` whose rows are padded with zeros to whole vectors, so that kernels may read past the
@@ -71,6 +71,35 @@ impl<F: Real> Buffer<F> {
     }
 }
 
+/// A [`Buffer`] of examples, of which it may be known where they are not zero.
+#[derive(Clone, Debug)]
+pub struct Input<F> {
+    buffer: Buffer<F>,
+    /// Of the first so many rows, or of none.
+    filled: Filled,
+}
+
+impl<F: Real> Input<F> {
+    /// Zeros.
+    pub fn new(capacity: usize, cols: usize) -> Self {
+        Input { buffer: Buffer::new(capacity, cols), filled: Filled::default() }
+    }
+    /// The first `rows` rows, and where they are not zero if that has been found.
+    pub fn rows(&self, rows: usize) -> Mat<'_, F> {
+        let x = self.buffer.rows(rows);
+        if self.filled.shape() == (x.rows(), x.cols()) { x.with_filled(&self.filled) } else { x }
+    }
+    /// The first `rows` rows, to be written; where they are not zero is then no longer known.
+    pub fn rows_mut(&mut self, rows: usize) -> MatMut<'_, F> {
+        self.filled.forget();
+        self.buffer.rows_mut(rows)
+    }
+    /// Finds where the first `rows` rows are not zero.
+    pub fn find_zeros(&mut self, isa: Isa, rows: usize) {
+        self.filled.find(isa, self.buffer.rows(rows));
+    }
+}
+
 /// A matrix of a block of rows, rounded to bf16 in pairs of two rows. Its memory grows to the largest block that it has held.
 #[derive(Clone, Debug, Default)]
 pub struct PairBuffer {
@@ -78,9 +107,18 @@ pub struct PairBuffer {
     rows: usize,
     cols: usize,
     stride: usize,
+    filled: Option<Filled>,
 }
 
 impl PairBuffer {
+    /// One whose pairs know where they are not zero.
+    pub fn filled() -> Self {
+        PairBuffer { filled: Some(Filled::default()), ..PairBuffer::default() }
+    }
+    /// One whose pairs know nothing of it.
+    pub fn dense(&mut self) {
+        self.filled = None;
+    }
     /// Rounds a matrix, the first rows of a [`Buffer`] with their padding.
     pub fn round<F: Real>(&mut self, isa: Isa, x: Mat<F>) {
         (self.rows, self.cols, self.stride) = (x.rows().div_ceil(2), x.cols(), x.stride());
@@ -91,9 +129,16 @@ impl PairBuffer {
         if len > 0 {
             pair_rows(isa, F::singles(&x.data()[..x.rows() * self.stride]), self.stride, &mut self.data[..len]);
         }
+        if let Some(filled) = &mut self.filled {
+            filled.find_pairs(isa, Mat::new(&self.data, self.rows, self.cols, self.stride));
+        }
     }
     /// The pairs, (rows / 2, columns).
     pub fn pairs(&self) -> Mat<'_, Pair> {
-        Mat::new(&self.data, self.rows, self.cols, self.stride)
+        let pairs = Mat::new(&self.data, self.rows, self.cols, self.stride);
+        match &self.filled {
+            Some(filled) if filled.shape() == (pairs.rows(), pairs.cols()) => pairs.with_filled(filled),
+            _ => pairs,
+        }
     }
 }

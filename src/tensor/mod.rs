@@ -10,7 +10,7 @@ pub mod profile;
 mod real;
 mod tile;
 
-pub use buffer::{Buffer, PairBuffer};
+pub use buffer::{Buffer, Input, PairBuffer};
 pub use elbo_kernels::par::Par;
 pub use elbo_kernels::{Isa, Mat, MatMut};
 pub use exec::Exec;

@@ -166,6 +166,12 @@ impl Trainer {
         self.grads.get_or_insert_with(|| Slab::zeros(self.vae.layout()));
         self
     }
+    /// Multiplies zeros of the data like any other number: slower where there are many, and the same bytes.
+    #[must_use]
+    pub fn dense(mut self) -> Self {
+        self.workspace = self.workspace.dense();
+        self
+    }
     /// The run's choices.
     pub fn config(&self) -> &TrainConfig {
         &self.config

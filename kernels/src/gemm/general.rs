@@ -77,7 +77,7 @@ pub fn gemm<E: Element>(
         let b = packed.get().cast_const().wrapping_add(p.offset);
         let m = height.min(m - top);
         // SAFETY: shapes were asserted; tasks write rectangles of C that do not meet.
-        unsafe { PanelProduct { isa, m, k, a, b, width: p.width, first: accum, c, bias: None }.run() };
+        unsafe { PanelProduct { isa, m, k, a, filled: None, b, width: p.width, first: accum, c, bias: None }.run() };
     });
 }
 

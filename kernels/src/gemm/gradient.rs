@@ -1,7 +1,8 @@
 //! A tile of a weight's gradient, to memory or straight into the optimizer's update.
 
 use super::Accum;
-use super::tile::{Job, Left, MOST_VECTORS, Operand, Pieces, run};
+use super::tile::{Job, Left, MOST_VECTORS, Operand, Piece, run};
+use crate::filled::{Filled, GROUP};
 use crate::isa::{Isa, Op};
 use crate::mat::Mat;
 use crate::panels::{MAX_VECTORS, Panel, Panels};
@@ -28,27 +29,20 @@ impl<X> Clone for Part<'_, X> {
 }
 impl<X> Copy for Part<'_, X> {}
 
-impl<X> Part<'_, X> {
+impl<'a, X> Part<'a, X> {
     #[inline(always)]
-    fn at(self, i: usize, col: usize) -> Self {
-        Part { row: self.row + i, col: self.col + col, ..self }
-    }
-    /// The chains' length.
-    fn k(self) -> usize {
-        self.blocks.iter().map(|(x, _)| x.rows()).sum()
-    }
-}
-
-impl<E, X: Operand<E>> Pieces<E> for Part<'_, X> {
-    #[inline(always)]
-    fn count(self) -> usize {
-        self.blocks.len()
-    }
-    #[inline(always)]
-    fn get(self, s: usize) -> (usize, Left<E>, *const E, usize) {
+    fn piece<E>(self, s: usize, i: usize, col: usize) -> Piece<'a, E>
+    where
+        X: Operand<E>,
+    {
         let (x, dy) = &self.blocks[s];
-        let a = Left { ptr: x.data().as_ptr().wrapping_add(self.row).cast(), row: 1, col: x.stride() };
-        (x.rows(), a, dy.data().as_ptr().wrapping_add(self.col).cast(), dy.stride())
+        let (row, col) = (self.row + i, self.col + col);
+        let a = Left { ptr: x.data().as_ptr().wrapping_add(row).cast(), row: 1, col: x.stride() };
+        let list = x.filled().and_then(|filled| filled.rows(row / GROUP));
+        Piece { k: x.rows(), a, b: dy.data().as_ptr().wrapping_add(col).cast(), ldb: dy.stride(), list }
+    }
+    fn listed(self) -> bool {
+        self.row % GROUP == 0 && self.blocks.iter().any(|(x, _)| x.filled().is_some_and(Filled::lists_rows))
     }
 }
 
@@ -82,12 +76,19 @@ struct Store<'a, E, X> {
 }
 
 // SAFETY: `gradient_tile` checked every block's shape and the output's length.
-unsafe impl<'a, S: Simd, X: Operand<S::E>> Job<S> for Store<'a, S::E, X> {
+unsafe impl<'a, S: Simd, X: Operand<S::E>> Job<'a, S> for Store<'a, S::E, X> {
     type Multiply = X::Multiply;
-    type Pieces = Part<'a, X>;
     #[inline(always)]
-    fn pieces(&self, i: usize, col: usize) -> Part<'a, X> {
-        self.part.at(i, col)
+    fn pieces(&self) -> usize {
+        self.part.blocks.len()
+    }
+    #[inline(always)]
+    fn piece(&self, p: usize, i: usize, col: usize) -> Piece<'a, S::E> {
+        self.part.piece(p, i, col)
+    }
+    #[inline(always)]
+    fn listed(&self) -> bool {
+        self.part.listed()
     }
     #[inline(always)]
     fn start<const MR: usize, const NV: usize>(&self, s: S, i: usize, col: usize) -> [[S::V; NV]; MR] {
@@ -147,7 +148,7 @@ pub fn gradient_tile<E: Element, X: Operand<E>>(
         out.fill(E::ZERO);
     }
     for s in 0..blocks.len() {
-        let (k, a, b, ldb) = part.get(s);
+        let Piece { k, a, b, ldb, .. } = part.piece(s, 0, 0);
         let (xs, ys, c) = ([1, a.col as isize], [ldb as isize, 1], [p.width as isize, 1]);
         // SAFETY: the shapes and lengths were checked.
         unsafe { E::foreign_gemm(m, k, p.width, a.ptr, xs, b, ys, true, out.as_mut_ptr(), c) };
@@ -159,7 +160,6 @@ pub fn gradient_tile<E: Element, X: Operand<E>>(
 struct Update<'a, S: Simd, X> {
     part: Part<'a, X>,
     m: usize,
-    k: usize,
     width: usize,
     step: AdamVectors<S>,
     /// Parameters and both moments.
@@ -216,12 +216,19 @@ impl<S: Simd, X> Update<'_, S, X> {
 }
 
 // SAFETY: `adam_tile` checked every block's shape and the state's lengths.
-unsafe impl<'a, S: Simd, X: Operand<S::E>> Job<S> for Update<'a, S, X> {
+unsafe impl<'a, S: Simd, X: Operand<S::E>> Job<'a, S> for Update<'a, S, X> {
     type Multiply = X::Multiply;
-    type Pieces = Part<'a, X>;
     #[inline(always)]
-    fn pieces(&self, i: usize, col: usize) -> Part<'a, X> {
-        self.part.at(i, col)
+    fn pieces(&self) -> usize {
+        self.part.blocks.len()
+    }
+    #[inline(always)]
+    fn piece(&self, p: usize, i: usize, col: usize) -> Piece<'a, S::E> {
+        self.part.piece(p, i, col)
+    }
+    #[inline(always)]
+    fn listed(&self) -> bool {
+        self.part.listed()
     }
     #[inline(always)]
     fn start<const MR: usize, const NV: usize>(&self, s: S, _: usize, _: usize) -> [[S::V; NV]; MR] {
@@ -236,7 +243,11 @@ unsafe impl<'a, S: Simd, X: Operand<S::E>> Job<S> for Update<'a, S, X> {
             }
         }
         let (count, at) = (MR * NV, i * self.width + col);
-        self.waiting = Waiting { next: 0, count, at, v: 0, nv: NV, pace: (self.k / count).max(1) };
+        self.waiting = Waiting { next: 0, count, at, v: 0, nv: NV, pace: 0 };
+    }
+    #[inline(always)]
+    fn begin(&mut self, steps: usize) {
+        self.waiting.pace = (steps / self.waiting.count.max(1)).max(1);
     }
     #[inline(always)]
     fn pace(&self) -> usize {
@@ -263,9 +274,8 @@ impl<E: Element, X: Operand<E>> Op<E> for AdamTile<'_, E, X> {
     fn run<S: Simd<E = E>>(self, s: S) {
         let AdamTile { part, m, width, step, state } = self;
         let gradient = [E::ZERO; MOST_VECTORS * LANES];
-        let k = part.k();
         let step = step.vectors(s);
-        let mut update = Update { part, m, k, width, step, state, gradient, waiting: Waiting::default() };
+        let mut update = Update { part, m, width, step, state, gradient, waiting: Waiting::default() };
         run(s, update.m, width, &mut update);
         update.rest(s);
     }

@@ -1,7 +1,8 @@
 //! One panel of `C = A B`, `B` packed: the body of the rows product and of the general one.
 
 use super::Accum;
-use super::tile::{Job, Left, Multiply, Operand, Pairs, Singles, Whole, run};
+use super::tile::{Job, Left, Multiply, Operand, Pairs, Piece, Singles, run};
+use crate::filled::{Filled, GROUP};
 use crate::half::Pair;
 use crate::isa::{Isa, Op};
 use crate::panels::MAX_VECTORS;
@@ -21,11 +22,13 @@ pub(super) struct Target<E> {
 }
 
 /// One panel of `C = A B`.
-pub(super) struct PanelProduct<E> {
+pub(super) struct PanelProduct<'a, E> {
     pub isa: Isa,
     pub m: usize,
     pub k: usize,
     pub a: Left<E>,
+    /// Where `A` is not zero.
+    pub filled: Option<&'a Filled>,
     pub b: *const E,
     pub width: usize,
     pub first: Accum,
@@ -33,7 +36,7 @@ pub(super) struct PanelProduct<E> {
     pub bias: Option<*const E>,
 }
 
-impl<E: Element> PanelProduct<E> {
+impl<E: Element> PanelProduct<'_, E> {
     /// # Safety
     /// `a` must be readable for `m×k`, `b` for `k×width`, `bias` for `c.cols`, and `c` writable for `m×c.cols`
     /// and shared with no one.
@@ -79,6 +82,7 @@ impl<E: Element> PanelProduct<E> {
                 whole: self,
                 from: k,
                 k: kc,
+                filled: self.filled.filter(|f| kc == self.k && f.lists_columns()),
                 first: if k == 0 { self.first } else { Accum::Add },
                 bias: if last { self.bias } else { None },
                 multiply: PhantomData::<M>,
@@ -92,7 +96,7 @@ impl<E: Element> PanelProduct<E> {
     }
 }
 
-impl<E: Element, M: Multiply> Op<E> for (PanelProduct<E>, PhantomData<M>) {
+impl<E: Element, M: Multiply> Op<E> for (PanelProduct<'_, E>, PhantomData<M>) {
     type Out = ();
     #[inline(always)]
     fn run<S: Simd<E = E>>(self, s: S) {
@@ -102,9 +106,11 @@ impl<E: Element, M: Multiply> Op<E> for (PanelProduct<E>, PhantomData<M>) {
 
 /// The product over a part of `k`.
 struct Part<'a, E, M> {
-    whole: &'a PanelProduct<E>,
+    whole: &'a PanelProduct<'a, E>,
     from: usize,
     k: usize,
+    /// Of the whole of `k` only.
+    filled: Option<&'a Filled>,
     first: Accum,
     bias: Option<*const E>,
     multiply: PhantomData<M>,
@@ -126,18 +132,26 @@ impl<E: Element, M> Part<'_, E, M> {
 // and stay in registers.
 //
 // SAFETY: `PanelProduct::run`'s caller lent operands of m×k and k×width.
-unsafe impl<S: Simd, M: Multiply> Job<S> for Part<'_, S::E, M> {
+unsafe impl<'a, S: Simd, M: Multiply> Job<'a, S> for Part<'a, S::E, M> {
     type Multiply = M;
-    type Pieces = Whole<S::E>;
     #[inline(always)]
-    fn pieces(&self, i: usize, col: usize) -> Whole<S::E> {
+    fn pieces(&self) -> usize {
+        1
+    }
+    #[inline(always)]
+    fn piece(&self, _: usize, i: usize, col: usize) -> Piece<'a, S::E> {
         let PanelProduct { a, b, width, .. } = *self.whole;
-        Whole {
+        Piece {
             k: self.k,
             a: Left { ptr: a.ptr.wrapping_add(i * a.row + self.from * a.col), ..a },
             b: b.wrapping_add(self.from * width + col),
             ldb: width,
+            list: self.filled.and_then(|filled| filled.columns(i / GROUP)),
         }
+    }
+    #[inline(always)]
+    fn listed(&self) -> bool {
+        self.filled.is_some()
     }
     #[inline(always)]
     fn start<const MR: usize, const NV: usize>(&self, s: S, i: usize, col: usize) -> [[S::V; NV]; MR] {

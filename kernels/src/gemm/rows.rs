@@ -48,7 +48,7 @@ pub fn rows_product<E: Element>(
         let b = packed[p.offset..].as_ptr();
         let bias = bias.map(|b| b[p.col..].as_ptr());
         // SAFETY: the shapes were asserted, and Mat and MatMut hold what they claim.
-        unsafe { PanelProduct { isa, m, k, a, b, width: p.width, first: accum, c, bias }.run() };
+        unsafe { PanelProduct { isa, m, k, a, filled: x.filled(), b, width: p.width, first: accum, c, bias }.run() };
     }
 }
 
@@ -96,6 +96,7 @@ pub fn rows_product_half(isa: Isa, x: Mat<f32>, w: &Panels, packed: &[Pair], bia
                     m,
                     k: k.div_ceil(2),
                     a: Left { ptr: rounded.as_ptr().cast(), row: stride, col: 1 },
+                    filled: None,
                     b: packed[p.offset + from / 2 * p.width..].as_ptr().cast(),
                     width: p.width,
                     first: if from == 0 { Accum::Replace } else { Accum::Add },

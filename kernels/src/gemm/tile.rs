@@ -1,5 +1,6 @@
 //! The micro-tile: a few rows by a few vectors of the output, held in registers while `k` runs.
 
+use crate::filled::GROUP;
 use crate::half::Pair;
 use crate::isa::{Isa, Op, sealed};
 use crate::simd::{Element, LANES, Simd};
@@ -12,31 +13,22 @@ pub(super) struct Left<E> {
     pub col: usize,
 }
 
-/// What a tile is computed from: pieces of `k` in order. A rows product has one, a gradient one for each block of rows.
-pub(super) trait Pieces<E>: Copy {
-    /// The pieces' number.
-    fn count(self) -> usize;
-    /// Piece `p`: its length in `k`, and its operands' addresses at the tile's first row and column.
-    fn get(self, p: usize) -> (usize, Left<E>, *const E, usize);
-}
-
-/// One piece.
+/// A piece of a tile's chains: `k` steps, and the operands' addresses at the tile's first row and column; rows of the
+/// right one are `ldb` apart. With a list, the steps are those that it names.
 #[derive(Clone, Copy)]
-pub(super) struct Whole<E> {
+pub(super) struct Piece<'a, E> {
     pub k: usize,
     pub a: Left<E>,
     pub b: *const E,
     pub ldb: usize,
+    pub list: Option<&'a [u32]>,
 }
 
-impl<E: Element> Pieces<E> for Whole<E> {
+impl<E> Piece<'_, E> {
+    /// The steps that are taken.
     #[inline(always)]
-    fn count(self) -> usize {
-        1
-    }
-    #[inline(always)]
-    fn get(self, _: usize) -> (usize, Left<E>, *const E, usize) {
-        (self.k, self.a, self.b, self.ldb)
+    fn steps(&self) -> usize {
+        self.list.map_or(self.k, <[u32]>::len)
     }
 }
 
@@ -104,15 +96,20 @@ impl Operand<f32> for Pair {
 /// What to compute in tiles, and where the results go. `i` and `col` are a tile's first row and column.
 ///
 /// # Safety
-/// `pieces` must give addresses good for a tile of any size that fits the matrix: `MR` rows and `k` columns of the left
-/// operand, `k` rows of `NV` vectors of the right one.
-pub(super) unsafe trait Job<S: Simd> {
+/// `piece` must give addresses good for a tile of any size that fits the matrix: `MR` rows and `k` columns of the left
+/// operand, `k` rows of `NV` vectors of the right one; and lists of numbers below `k`.
+pub(super) unsafe trait Job<'a, S: Simd> {
     /// How operands are multiplied.
     type Multiply: Multiply;
-    /// The operands' type.
-    type Pieces: Pieces<S::E>;
-    /// A tile's operands.
-    fn pieces(&self, i: usize, col: usize) -> Self::Pieces;
+    /// The pieces of every chain, in order: a rows product has one, a gradient one for each block of rows.
+    fn pieces(&self) -> usize;
+    /// Piece `p` of a tile. Its list is good for [`GROUP`] rows from a multiple of it on.
+    fn piece(&self, p: usize, i: usize, col: usize) -> Piece<'a, S::E>;
+    /// Whether pieces may have lists.
+    fn listed(&self) -> bool;
+    /// A tile with so many steps is about to be computed.
+    #[inline(always)]
+    fn begin(&mut self, _steps: usize) {}
     /// What a tile's chains start from.
     fn start<const MR: usize, const NV: usize>(&self, s: S, i: usize, col: usize) -> [[S::V; NV]; MR];
     /// Takes a finished tile.
@@ -162,24 +159,58 @@ unsafe fn accumulate<S: Simd, M: Multiply, const MR: usize, const NV: usize>(
     acc
 }
 
+/// [`accumulate`] over the steps of a list.
+///
+/// # Safety
+/// As for [`accumulate`], and the numbers must be below its `k`.
+#[inline(always)]
+unsafe fn accumulate_listed<S: Simd, M: Multiply, const MR: usize, const NV: usize>(
+    s: S,
+    mut acc: [[S::V; NV]; MR],
+    list: &[u32],
+    a: Left<S::E>,
+    b: *const S::E,
+    ldb: usize,
+) -> [[S::V; NV]; MR] {
+    for &k in list {
+        let at = Left { ptr: a.ptr.wrapping_add(k as usize * a.col), ..a };
+        // SAFETY: the caller's promise, one `k` at a time.
+        acc = unsafe { accumulate::<S, M, MR, NV>(s, acc, 1, at, b.wrapping_add(k as usize * ldb), ldb) };
+    }
+    acc
+}
+
 /// One tile, from its operands to where its job puts it.
 #[inline(always)]
-fn tile<S: Simd, J: Job<S>, const MR: usize, const NV: usize>(s: S, job: &mut J, i: usize, col: usize) {
-    let pieces = job.pieces(i, col);
+fn tile<'a, S: Simd, J: Job<'a, S>, const MR: usize, const NV: usize>(s: S, job: &mut J, i: usize, col: usize) {
+    let pieces = job.pieces();
+    job.begin((0..pieces).map(|p| job.piece(p, i, col).steps()).sum());
     let mut acc = job.start::<MR, NV>(s, i, col);
-    for p in 0..pieces.count() {
-        let (mut k, mut a, mut b, ldb) = pieces.get(p);
+    for p in 0..pieces {
+        let piece = job.piece(p, i, col);
+        let Piece { mut a, mut b, ldb, list, .. } = piece;
+        let (mut done, steps) = (0, piece.steps());
         loop {
-            let run = k.min(job.pace());
-            // SAFETY: a job promises that its operands are good for its tiles; this is the part from here on.
-            acc = unsafe { accumulate::<S, J::Multiply, MR, NV>(s, acc, run, a, b, ldb) };
-            k -= run;
-            if k == 0 {
+            let run = (steps - done).min(job.pace());
+            match list {
+                // Tall tiles take no lists, so none is compiled for them.
+                Some(list) if const { MR <= GROUP } => {
+                    let list = &list[done..done + run];
+                    // SAFETY: a job promises that its operands are good for its tiles, and its lists for its operands.
+                    acc = unsafe { accumulate_listed::<S, J::Multiply, MR, NV>(s, acc, list, a, b, ldb) };
+                }
+                _ => {
+                    // SAFETY: a job promises that its operands are good for its tiles; this is the part from here on.
+                    acc = unsafe { accumulate::<S, J::Multiply, MR, NV>(s, acc, run, a, b, ldb) };
+                    a.ptr = a.ptr.wrapping_add(run * a.col);
+                    b = b.wrapping_add(run * ldb);
+                }
+            }
+            done += run;
+            if done == steps {
                 break;
             }
             job.beside(s);
-            a.ptr = a.ptr.wrapping_add(run * a.col);
-            b = b.wrapping_add(run * ldb);
         }
     }
     job.finish(s, i, col, acc);
@@ -212,12 +243,13 @@ pub(super) const MOST_VECTORS: usize = 24;
 
 /// `m` rows of `NV` vectors of columns, in tiles from the top down.
 #[inline(always)]
-fn strip<S: Simd, J: Job<S>, const NV: usize>(s: S, m: usize, col: usize, job: &mut J) {
+fn strip<'a, S: Simd, J: Job<'a, S>, const NV: usize>(s: S, m: usize, col: usize, job: &mut J) {
     let mut i = 0;
+    let most = if job.listed() { GROUP } else { usize::MAX };
     macro_rules! tiles {
         ($($mr:literal)+) => {$(
             if const { $mr <= tallest::<S>(NV) } {
-                while m - i >= $mr {
+                while m - i >= $mr && $mr <= most {
                     tile::<S, J, $mr, NV>(s, job, i, col);
                     i += $mr;
                 }
@@ -229,7 +261,7 @@ fn strip<S: Simd, J: Job<S>, const NV: usize>(s: S, m: usize, col: usize, job: &
 
 /// All `m` rows and `width` columns, in strips as wide as the registers allow.
 #[inline(always)]
-pub(super) fn run<S: Simd, J: Job<S>>(s: S, m: usize, width: usize, job: &mut J) {
+pub(super) fn run<'a, S: Simd, J: Job<'a, S>>(s: S, m: usize, width: usize, job: &mut J) {
     let mut col = 0;
     while col < width {
         let nv = ((width - col) / LANES).min(widest::<S>());

@@ -15,17 +15,29 @@ unsafe fn blend_pd(mask: __m256d, no: __m256d, yes: __m256d) -> __m256d {
     unsafe { _mm256_blendv_pd(no, yes, mask) }
 }
 
+#[inline(always)]
+unsafe fn nonzero_ps(a: __m256) -> u16 {
+    // SAFETY: the caller has the instruction set.
+    unsafe { _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_NEQ_UQ>(a, _mm256_setzero_ps())) as u16 }
+}
+
+#[inline(always)]
+unsafe fn nonzero_pd(a: __m256d) -> u16 {
+    // SAFETY: the caller has the instruction set.
+    unsafe { _mm256_movemask_pd(_mm256_cmp_pd::<_CMP_NEQ_UQ>(a, _mm256_setzero_pd())) as u16 }
+}
+
 register!(
     __m256, f32, __m256, 8, 16, 23,
     _mm256_set1_ps _mm256_loadu_ps _mm256_storeu_ps _mm256_add_ps _mm256_sub_ps _mm256_mul_ps _mm256_div_ps
     _mm256_fmadd_ps _mm256_fnmadd_ps _mm256_max_ps _mm256_min_ps _mm256_sqrt_ps _mm256_round_ps _mm256_cmp_ps
-    blend_ps _mm256_and_ps _mm256_or_ps _mm256_xor_ps _mm256_castps_si256 _mm256_castsi256_ps _mm256_add_epi32
+    blend_ps nonzero_ps _mm256_and_ps _mm256_or_ps _mm256_xor_ps _mm256_castps_si256 _mm256_castsi256_ps _mm256_add_epi32
     _mm256_sub_epi32 _mm256_slli_epi32 _mm256_srli_epi32
 );
 register!(
     __m256d, f64, __m256d, 4, 16, 52,
     _mm256_set1_pd _mm256_loadu_pd _mm256_storeu_pd _mm256_add_pd _mm256_sub_pd _mm256_mul_pd _mm256_div_pd
     _mm256_fmadd_pd _mm256_fnmadd_pd _mm256_max_pd _mm256_min_pd _mm256_sqrt_pd _mm256_round_pd _mm256_cmp_pd
-    blend_pd _mm256_and_pd _mm256_or_pd _mm256_xor_pd _mm256_castpd_si256 _mm256_castsi256_pd _mm256_add_epi64
+    blend_pd nonzero_pd _mm256_and_pd _mm256_or_pd _mm256_xor_pd _mm256_castpd_si256 _mm256_castsi256_pd _mm256_add_epi64
     _mm256_sub_epi64 _mm256_slli_epi64 _mm256_srli_epi64
 );

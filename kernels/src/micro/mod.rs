@@ -3,13 +3,13 @@
 pub(crate) mod portable;
 
 /// A [`Register`](crate::simd::Register) of x86 from the names of its intrinsics: the two widths differ in little else.
-/// `blend` takes the mask, then what to take where it does not hold, then where it does. What this type alone can do
+/// `blend` takes the mask, then what to take where it does not hold, then where it does; `test` is `nonzero`. What this type alone can do
 /// better than plain Rust follows in braces.
 #[cfg(target_arch = "x86_64")]
 macro_rules! register {
     ($reg:ty, $e:ty, $mask:ty, $lanes:expr, $available:expr, $bits:literal,
      $set1:ident $loadu:ident $storeu:ident $add:ident $sub:ident $mul:ident $div:ident $fmadd:ident $fnmadd:ident
-     $max:ident $min:ident $sqrt:ident $round:ident $cmp:ident $blend:ident $and:ident $or:ident $xor:ident
+     $max:ident $min:ident $sqrt:ident $round:ident $cmp:ident $blend:ident $test:ident $and:ident $or:ident $xor:ident
      $to_int:ident $from_int:ident $iadd:ident $isub:ident $shl:ident $shr:ident
      $({ $($more:item)* })?) => {
         // SAFETY, for every function here: the caller has the instruction set, and lends whole registers.
@@ -98,6 +98,11 @@ macro_rules! register {
             unsafe fn select(m: $mask, yes: Self, no: Self) -> Self {
                 // SAFETY: as said above.
                 unsafe { $blend(m, no, yes) }
+            }
+            #[inline(always)]
+            unsafe fn nonzero(a: Self) -> u16 {
+                // SAFETY: as said above.
+                unsafe { $test(a) }
             }
             #[inline(always)]
             unsafe fn and(a: Self, b: Self) -> Self {

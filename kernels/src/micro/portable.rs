@@ -119,6 +119,14 @@ impl<E: Element, const FUSED: bool> Register for Scalars<E, FUSED> {
         Scalars(out)
     }
     #[inline(always)]
+    unsafe fn nonzero(a: Self) -> u16 {
+        let mut bits = 0;
+        for i in 0..LANES {
+            bits |= u16::from(a.0[i] != E::ZERO) << i;
+        }
+        bits
+    }
+    #[inline(always)]
     unsafe fn and(a: Self, b: Self) -> Self {
         Self::bits(a, b, |x, y| x & y)
     }
