@@ -239,6 +239,20 @@ fn bench_and_gradcheck_report() {
         assert!(trips.len() == 2 && trips.iter().all(|ns| ns.as_f64().unwrap() > 1.0), "{report}");
         assert!(["shared", "apart", "changed"].contains(&report["cores"].as_str().unwrap()));
     }
+    assert_eq!((&report["dense"], &report["stages"]), (&json!(false), &Value::Null));
+    let args = "bench --hidden 16 --data mnist --batch-size 500 --epochs 1 --threads 2 --dense --profile";
+    let report = elbo(at.path(), &format!("{args} --json")).ok().json();
+    assert_eq!(report["dense"], true);
+    let stages = report["stages"].as_array().unwrap();
+    let share: f64 = stages.iter().map(|s| s["share"].as_f64().unwrap()).sum();
+    assert!((share - 1.0).abs() < 1e-6, "all of the time, and no more: {share}");
+    for (stage, parameter) in [("forward", "encoder.0.weight"), ("gradient", "decoder.1.weight")] {
+        let found = stages.iter().find(|s| s["stage"] == stage && s["parameter"] == parameter).unwrap();
+        assert!((1e-3..1.5).contains(&found["peak_share"].as_f64().unwrap()), "{found}");
+    }
+    let table = elbo(at.path(), args).ok().stdout;
+    assert!(table.contains("gradient encoder.0.weight") && table.contains("between"), "{table}");
+
     // Two columns are not worth a second thread, nor are more threads than there are cores.
     let args =
         "bench --preset tabular --hidden 4 --data mnist --likelihood bernoulli --batch-size 4 --threads 1 --epochs 1";
