@@ -1,16 +1,17 @@
 //! How long an embedded encoder takes: the posterior mean of one row, and of 1,000 rows, without an allocation a call.
 //!
 //! ```text
-//! cargo run --release --example latency -- MODEL DATA [THREADS [SECONDS]]
+//! cargo run --release --example latency -- MODEL DATA [THREADS [SECONDS [PRECISION]]]
 //! ```
 //!
-//! MODEL is a run folder or a model's file, DATA a known name or a path. Prints one JSON object: the median call in
+//! MODEL is a run folder or a model's file, DATA a known name or a path, PRECISION f32 or bf16 (weights take half the
+//! memory, sums stay f32). Prints one JSON object: the median call in
 //! microseconds for both, and the root mean square of the 1,000 rows' means, by which others can tell that they computed
 //! the same.
 
 use elbo::data::{Split, load};
 use elbo::model::Inference;
-use elbo::tensor::Exec;
+use elbo::tensor::{Exec, Precision};
 use elbo::train::SavedModel;
 use elbo::{Error, Result};
 use ndarray::{Array2, s};
@@ -24,10 +25,11 @@ const SINGLE: usize = 64;
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [model, data, rest @ ..] = &args[..] else {
-        return Err(Error::input("latency MODEL DATA [THREADS [SECONDS]]"));
+        return Err(Error::input("latency MODEL DATA [THREADS [SECONDS [PRECISION]]]"));
     };
     let threads = number(rest.first(), 1.0)? as usize;
     let budget = Duration::from_secs_f64(number(rest.get(1), 1.0)?);
+    let precision: Precision = rest.get(2).map_or(Ok(Precision::F32), |name| name.parse())?;
     let (model, data, ex) = (SavedModel::load(model)?, load(data)?, Exec::new(threads)?);
     let (view, latent) = (data.split(Split::Train)?, model.vae.config().latent);
     if view.len() < MANY || view.cols() != model.vae.config().inputs {
@@ -39,7 +41,8 @@ fn main() -> Result<()> {
         view.gather(r, row.as_slice_mut().unwrap_or_default());
     }
 
-    let mut inference = Inference::new(&model.vae, &model.params, &ex);
+    let params = model.params.with_precision(precision);
+    let mut inference = Inference::new(&model.vae, &params, &ex);
     let (mut one, mut means) = (Array2::zeros((1, latent)), Array2::zeros((MANY, latent)));
     let mut turn = 0;
     let one_row = median(budget, || {
@@ -51,7 +54,7 @@ fn main() -> Result<()> {
     let report = json!({
         "program": "elbo",
         "version": env!("CARGO_PKG_VERSION"),
-        "precision": "f32",
+        "precision": precision.to_string(),
         "threads": ex.threads(),
         "isa": ex.isa().name(),
         "one_row_us": one_row,

@@ -3,7 +3,7 @@
 use elbo::data::{Binarize, Dataset};
 use elbo::estimator::FreeBits;
 use elbo::optim::OptimizerKind;
-use elbo::tensor::{Exec, Isa, Precision};
+use elbo::tensor::{Cores, Exec, Isa, Precision};
 use elbo::train::{TrainConfig, Trainer};
 use ndarray::Array2;
 
@@ -74,13 +74,15 @@ fn the_fused_update_and_skipped_zeros_give_the_same_bytes() {
         for &isa in Isa::available() {
             let config = TrainConfig { batch_size: 24, epochs: 1, ..config.clone() };
             let trainer = || Trainer::new(config.clone(), digits(60), Exec::with_isa(isa, 2).unwrap()).unwrap();
-            let [fused, apart, dense] = [trainer(), trainer().unfused(), trainer().dense()].map(|mut trainer| {
+            let ways = [trainer(), trainer().unfused(), trainer().dense(), trainer().placed(Cores::Apart)];
+            let [fused, apart, dense, around] = ways.map(|mut trainer| {
                 trainer.run(&mut ()).unwrap();
                 let moments = trainer.optimizer().state().into_iter().flat_map(|(_, m)| m.data().to_vec());
                 let all: Vec<f32> = trainer.params().values().data().iter().copied().chain(moments).collect();
                 all.iter().map(|x| x.to_bits()).collect::<Vec<_>>()
             });
             assert!(fused == apart, "{} {} on {}", config.vae.preset, config.optimizer.kind, isa.name());
+            assert!(fused == around, "cores apart, {} {} on {}", config.vae.preset, config.optimizer.kind, isa.name());
             assert!(fused == dense, "zeros, {} {} on {}", config.vae.preset, config.optimizer.kind, isa.name());
         }
     }

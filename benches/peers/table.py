@@ -81,7 +81,7 @@ def training(turns, own, reference):
     return markdown(head, [row for _, row in sorted(lines, key=lambda line: -line[0])])
 
 
-def inference(turns, reference):
+def inference(turns, reference, tolerance):
     """The table of encoders. `turns` are (name, reports, failure, ratios for one row, ratios for a thousand)."""
     head = ["program", "one row µs", "spread", "it ÷ elbo", "1,000 rows µs", "spread", "it ÷ elbo", "peak MB", "remark"]
     lines = []
@@ -92,7 +92,7 @@ def inference(turns, reference):
         ones, manys = [[r[k] for r in reports] for k in ("one_row_us", "thousand_rows_us")]
         found = reports[0]["root_mean_square"]
         # Sums in another order differ by some 1e-6 of the value.
-        wrong = reference and abs(found - reference) > 1e-4 * reference
+        wrong = reference and abs(found - reference) > tolerance * reference
         modes = sorted({r[k] for r in reports for k in ("one_row_mode", "thousand_rows_mode") if r.get(k)})
         remark = "; ".join(filter(None, ["**other means**" if wrong else "", failure, ", ".join(modes)]))
         edge = lambda values: f"{min(values):.1f} – {max(values):.1f}"

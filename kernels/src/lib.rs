@@ -24,6 +24,7 @@ pub mod reduce;
 pub mod reference;
 pub mod row;
 mod simd;
+pub mod stream;
 pub mod sweep;
 pub mod transpose;
 pub mod update;

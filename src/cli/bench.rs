@@ -9,7 +9,7 @@ use crate::model::Vae;
 use crate::task::{self, StageTime};
 use crate::train::{Settings, WARNING};
 use serde_json::json;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Measure training on real data, everything included: examples a second, and the share of the processor's peak
 #[derive(clap::Args, Debug)]
@@ -56,6 +56,7 @@ pub struct Bench {
 
 impl Bench {
     pub(super) fn run(&self) -> Result<()> {
+        let begun = Instant::now();
         let console = self.common.console();
         let ex = self.common.exec()?;
         let settings = Settings {
@@ -76,6 +77,7 @@ impl Bench {
         console.say(describe_network(&Vae::new(&config.vae)?));
         let budget = Duration::from_secs(self.seconds);
         let bench = task::Bench {
+            begun,
             config: config.clone(),
             epochs: self.epochs,
             budget,
@@ -90,6 +92,7 @@ impl Bench {
             "gflops": report.gflops,
             "peak_gflops": report.peak_gflops,
             "peak_share": report.peak_share,
+            "first_step_seconds": report.first_step_seconds,
             "threads": ex.threads(),
             "threads_used": report.threads_used,
             "cores": report.cores().map(|cores| cores.to_string()),

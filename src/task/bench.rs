@@ -1,12 +1,11 @@
 //! Training throughput on real data, everything included.
 
 use super::breakdown::{Measured, StageTime, breakdown};
-use super::{Cores, core_round_trip};
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::estimator::Estimator;
 use crate::tensor::profile::{self, Lap};
-use crate::tensor::{Exec, Par};
+use crate::tensor::{Cores, Exec, Par, core_round_trip};
 use crate::train::{EpochReport, Flow, Observer, StepReport, TrainConfig, Trainer};
 use elbo_kernels::{Isa, peak::fma_flops};
 use std::time::{Duration, Instant};
@@ -20,6 +19,8 @@ pub struct Bench {
     pub epochs: Option<u64>,
     /// The time, if epochs are not given.
     pub budget: Duration,
+    /// When the program began, before it loaded the data.
+    pub begun: Instant,
     /// Whether to multiply the data's zeros as well, which a step else leaves out: what a share of the peak should be
     /// quoted of.
     pub dense: bool,
@@ -45,6 +46,8 @@ pub struct BenchReport {
     pub epochs: u64,
     /// Examples of an epoch.
     pub rows: usize,
+    /// Seconds from [`Bench::begun`] to the end of the first step, what the bench itself measures in between left out.
+    pub first_step_seconds: f64,
     /// The threads that a step was shared among: one, where it is too small to repay waking the others.
     pub threads_used: usize,
     /// [`core_round_trip`] before and after the run, in nanoseconds; `None` where there are no two threads or cores.
@@ -68,6 +71,7 @@ impl Bench {
     /// # Errors
     /// As [`Trainer::new`], fewer rows than two batches, or a loss that is not finite.
     pub fn run(&self, data: &Dataset, ex: &Exec) -> Result<BenchReport> {
+        let loaded = self.begun.elapsed();
         let (rows, batch) = (data.train().len(), self.config.batch_size);
         if batch == 0 || rows / batch < 2 {
             return Err(Error::input(format!("{rows} training rows do not make two batches of {batch}"))
@@ -80,22 +84,25 @@ impl Bench {
         let used = rows - rest;
         let epochs = self.epochs.unwrap_or(MOST_EPOCHS);
         let config = TrainConfig { epochs, patience: None, ..self.config.clone() };
+        let building = Instant::now();
         let mut trainer = Trainer::new(config, data, ex.clone())?;
+        let built = building.elapsed();
         if self.dense {
             trainer = trainer.dense();
         }
-        let before = (fma_peak(ex), core_round_trip(ex));
+        let before = (fma_peak(ex), core_round_trip(ex, ROUND));
         let budget = if self.epochs.is_some() { Duration::MAX } else { self.budget };
         let now = Instant::now();
         let profile = self.profile.then(Vec::new);
-        let mut watch = Watch { start: now, begun: now, budget, seconds: Vec::new(), profile };
+        let mut watch = Watch { start: now, begun: now, budget, first: None, seconds: Vec::new(), profile };
         profile::reset(ex, self.profile);
         let ran = trainer.run(&mut watch);
         profile::reset(ex, false);
         ran?;
-        let after = (core_round_trip(ex), fma_peak(ex));
+        let after = (core_round_trip(ex, ROUND), fma_peak(ex));
         let peak_gflops = before.0.max(after.1) / 1e9;
         let threads_used = trainer.threads_used();
+        let first_step_seconds = (loaded + built + watch.first.unwrap_or_default()).as_secs_f64();
         let mut seconds = watch.seconds;
         let stages = watch.profile.map(|laps| {
             let measured = Measured {
@@ -121,6 +128,7 @@ impl Bench {
             peak_share: gflops / peak_gflops,
             epochs: seconds.len() as u64,
             rows: used,
+            first_step_seconds,
             threads_used,
             core_round_trip_ns: before.1.zip(after.0).map(|(before, after)| [before, after]),
             stages,
@@ -139,6 +147,8 @@ struct Watch {
     start: Instant,
     begun: Instant,
     budget: Duration,
+    /// From the start to the end of the first step.
+    first: Option<Duration>,
     seconds: Vec<f64>,
     profile: Option<Vec<Lap>>,
 }
@@ -162,6 +172,7 @@ const LEAST_EPOCHS: usize = 3;
 
 impl Observer for Watch {
     fn step(&mut self, trainer: &Trainer, report: &StepReport) -> Result<Flow> {
+        self.first.get_or_insert_with(|| self.start.elapsed());
         if report.rows.0 == report.rows.1 {
             self.seconds.push(self.begun.elapsed().as_secs_f64());
             if let Some(laps) = &mut self.profile {

@@ -6,16 +6,15 @@
 
 mod bench;
 mod breakdown;
-mod cores;
 mod encode;
 mod evaluate;
 mod interpolate;
 mod sample;
 mod score;
 
+pub use crate::tensor::{Cores, core_round_trip};
 pub use bench::{Bench, BenchReport, fma_peak};
 pub use breakdown::{BETWEEN, StageTime};
-pub use cores::{Cores, core_round_trip};
 pub use encode::{Encoding, decode, decode_parameters, encode, originals, reconstruct};
 pub use evaluate::{EvaluationReport, evaluate};
 pub use interpolate::{Endpoint, endpoint, interpolate};

@@ -1,6 +1,7 @@
 //! The tensor layer: matrices on ndarray, flat parameters, how to run, and noise.
 
 mod buffer;
+mod cores;
 mod exec;
 mod layout;
 mod noise;
@@ -11,6 +12,7 @@ mod real;
 mod tile;
 
 pub use buffer::{Buffer, Input, PairBuffer};
+pub use cores::{Cores, core_round_trip};
 pub use elbo_kernels::par::Par;
 pub use elbo_kernels::{Isa, Mat, MatMut};
 pub use exec::Exec;

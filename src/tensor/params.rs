@@ -5,14 +5,14 @@
 
 use super::profile::{Stage, lap, start};
 use super::tile::{Tile, Tiles};
-use super::{Layout, Noise, Precision, Real, Slab, Slot, Stream};
+use super::{Cores, Layout, Noise, Precision, Real, Slab, Slot, Stream};
 use elbo_kernels::gemm::{Accum, rows_product, rows_product_half};
 use elbo_kernels::half::{Pair, pair_rows};
-use elbo_kernels::panels::Panels;
+use elbo_kernels::panels::{MAX_VECTORS, Panels};
 use elbo_kernels::par::{Par, Pieced, for_each_piece};
 use elbo_kernels::prefetch::write_soon;
 use elbo_kernels::transpose::{transpose_tile, transpose_tile_half};
-use elbo_kernels::{Aligned, Isa, Mat, MatMut};
+use elbo_kernels::{Aligned, Isa, LANES, Mat, MatMut, stream};
 use std::sync::Arc;
 
 /// A model's parameters, with the copies of each weight that products need.
@@ -21,7 +21,12 @@ pub struct Params<F> {
     values: Slab<F>,
     copies: Copies<F>,
     tiles: Arc<Tiles>,
+    /// Whether what other threads read is written around the caches.
+    around: bool,
 }
+
+/// Elements of a tile at most.
+const TILE: usize = (MAX_VECTORS * LANES) * (MAX_VECTORS * LANES);
 
 /// Copies of the weights, by what products read.
 #[derive(Clone, Debug)]
@@ -39,6 +44,7 @@ impl<F: Real> Params<F> {
             values: Slab::zeros(layout),
             copies: Copies::Full { transposed: Aligned::zeros(layout.copies_len().transposed) },
             tiles: Arc::new(Tiles::new(layout)),
+            around: false,
         }
     }
     /// Initial values: a function of the layout and the seed.
@@ -70,6 +76,11 @@ impl<F: Real> Params<F> {
     pub fn tiles(&self) -> &Arc<Tiles> {
         &self.tiles
     }
+    /// Says how the threads stand that share the work from here on. Where they share no cache, what is written by one and
+    /// read by all goes around the caches: a third faster there, slower elsewhere, and the same bits.
+    pub fn place(&mut self, cores: Cores) {
+        self.around = cores == Cores::Apart;
+    }
     /// What the operands of products are rounded to.
     pub fn precision(&self) -> Precision {
         match self.copies {
@@ -89,40 +100,74 @@ impl<F: Real> Params<F> {
         f: impl Fn(&mut T, &Tile, &mut [F], [&mut [F]; N]) + Sync,
     ) {
         // Copies have the same bits from every instruction set.
-        let (tiles, isa) = (&*self.tiles, Isa::default());
+        let (tiles, isa, around) = (&*self.tiles, Isa::default(), self.around);
         let values = Pieced::new(self.values.data_mut(), &tiles.values);
         let slabs = (values, others.map(|slab| Pieced::new(slab.data_mut(), &tiles.values)));
         let count = tiles.list().len();
         match &mut self.copies {
             Copies::Full { transposed } => {
                 let pieces = (slabs, Pieced::new(transposed, &tiles.transposed));
-                for_each_piece(par, count, pieces, init, |state, i, ((values, others), turned)| {
+                let init = || (init(), around.then_some([[F::ZERO; TILE]; 2]));
+                for_each_piece(par, count, pieces, init, |(state, near), i, ((values, others), turned)| {
                     let tile = &tiles.list()[i];
                     start();
-                    write_soon(turned);
-                    f(state, tile, values, others);
-                    if !turned.is_empty() {
-                        transpose_tile(isa, values, tile.width(), turned, tile.turned_width());
-                        lap(Stage::Copies, Some(&tile.slot));
+                    if let Some([near, near_turned]) = near {
+                        // Every thread reads the values.
+                        let (near, near_turned) = (&mut near[..values.len()], &mut near_turned[..turned.len()]);
+                        near.copy_from_slice(values);
+                        f(state, tile, near, others);
+                        if !turned.is_empty() {
+                            transpose_tile(isa, near, tile.width(), near_turned, tile.turned_width());
+                            stream::copy(near_turned, turned);
+                        }
+                        stream::copy(near, values);
+                    } else {
+                        write_soon(turned);
+                        f(state, tile, values, others);
+                        if !turned.is_empty() {
+                            transpose_tile(isa, values, tile.width(), turned, tile.turned_width());
+                        }
                     }
+                    lap(Stage::Copies, Some(&tile.slot));
                 });
             }
             Copies::Half { weights, transposed } => {
                 let copies = (Pieced::new(weights, &tiles.pairs), Pieced::new(transposed, &tiles.transposed_pairs));
-                for_each_piece(par, count, (slabs, copies), init, |state, i, ((values, others), (pairs, turned))| {
-                    let tile = &tiles.list()[i];
-                    start();
-                    write_soon(pairs);
-                    write_soon(turned);
-                    f(state, tile, values, others);
-                    if !pairs.is_empty() {
-                        pair_rows(isa, F::singles(values), tile.width(), pairs);
-                    }
-                    if !turned.is_empty() {
-                        transpose_tile_half(isa, F::singles(values), tile.width(), turned, tile.turned_width());
-                    }
-                    lap(Stage::Copies, Some(&tile.slot));
-                });
+                let init = || (init(), around.then_some([[Pair::default(); TILE / 2]; 2]));
+                for_each_piece(
+                    par,
+                    count,
+                    (slabs, copies),
+                    init,
+                    |(state, near), i, ((values, others), (pairs, turned))| {
+                        let tile = &tiles.list()[i];
+                        start();
+                        if !around {
+                            write_soon(pairs);
+                            write_soon(turned);
+                        }
+                        f(state, tile, values, others);
+                        let values = F::singles(values);
+                        let make = |pairs: &mut [Pair], turned: &mut [Pair]| {
+                            if !pairs.is_empty() {
+                                pair_rows(isa, values, tile.width(), pairs);
+                            }
+                            if !turned.is_empty() {
+                                transpose_tile_half(isa, values, tile.width(), turned, tile.turned_width());
+                            }
+                        };
+                        if let Some([near, near_turned]) = near {
+                            // Every thread reads the pairs, and no other the values.
+                            let (near, near_turned) = (&mut near[..pairs.len()], &mut near_turned[..turned.len()]);
+                            make(near, near_turned);
+                            stream::copy(near, pairs);
+                            stream::copy(near_turned, turned);
+                        } else {
+                            make(pairs, turned);
+                        }
+                        lap(Stage::Copies, Some(&tile.slot));
+                    },
+                );
             }
         }
     }
@@ -166,6 +211,7 @@ impl<F: Real> Params<F> {
             values: self.values.cast(),
             copies: Copies::Full { transposed: Aligned::zeros(len) },
             tiles: Arc::clone(&self.tiles),
+            around: self.around,
         };
         cast.refresh(Par::Sequential);
         cast
@@ -176,7 +222,7 @@ impl Params<f32> {
     /// The same values, with the operands of products rounded to `precision`.
     #[must_use]
     pub fn with_precision(self, precision: Precision) -> Self {
-        let Params { values, tiles, .. } = self;
+        let Params { values, tiles, around, .. } = self;
         let copies = match precision {
             Precision::F32 => Copies::Full { transposed: Aligned::zeros(tiles.transposed.end()) },
             Precision::Bf16 => Copies::Half {
@@ -184,7 +230,7 @@ impl Params<f32> {
                 transposed: Aligned::zeros(tiles.transposed_pairs.end()),
             },
         };
-        let mut params = Params { values, copies, tiles };
+        let mut params = Params { values, copies, tiles, around };
         params.refresh(Par::Sequential);
         params
     }

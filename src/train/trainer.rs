@@ -8,8 +8,8 @@ use crate::error::{Error, Result};
 use crate::estimator::{Elbo, Estimator};
 use crate::model::{Draw, Inference, Stats, Vae, Workspace};
 use crate::optim::{Optimizer, OptimizerKind, clip_global_norm};
-use crate::tensor::{Exec, Noise, Params, Slab, Stream};
-use std::time::Instant;
+use crate::tensor::{Cores, Exec, Noise, Params, Slab, Stream, core_round_trip};
+use std::time::{Duration, Instant};
 
 /// Whether to go on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -128,7 +128,19 @@ pub struct Trainer {
     noise: Noise,
     state: State,
     pace: Pace,
+    placement: Placement,
 }
+
+/// Where the threads' cores stand is looked at now and then: a virtual machine's may be moved.
+#[derive(Clone, Copy, Debug, Default)]
+struct Placement {
+    looked: Option<Instant>,
+    fixed: bool,
+}
+
+/// How long a look takes, and how long what was seen is believed.
+const LOOK: Duration = Duration::from_millis(1);
+const BELIEVED: Duration = Duration::from_secs(1);
 
 impl Trainer {
     /// A run at its start.
@@ -152,6 +164,7 @@ impl Trainer {
             feed: Feed::new(data.train(), Batches::new(data.train().len(), size, noise)?)?,
             state: State { epoch: 0, step: 0, batch: 0, sums: Stats::new(config.vae.latent), best: None },
             pace: Pace::default(),
+            placement: Placement::default(),
             config,
             data,
             ex,
@@ -164,6 +177,13 @@ impl Trainer {
     #[must_use]
     pub fn unfused(mut self) -> Self {
         self.grads.get_or_insert_with(|| Slab::zeros(self.vae.layout()));
+        self
+    }
+    /// Takes the threads' cores to stand so, whatever is measured: another speed, and the same bytes.
+    #[must_use]
+    pub fn placed(mut self, cores: Cores) -> Self {
+        self.params.place(cores);
+        self.placement = Placement { fixed: true, ..self.placement };
         self
     }
     /// Multiplies zeros of the data like any other number: slower where there are many, and the same bytes.
@@ -266,7 +286,20 @@ impl Trainer {
         self.config.patience.is_some_and(|patience| since_best >= patience)
     }
 
+    /// Looks where the threads' cores stand, if that has not been done lately.
+    fn look(&mut self) {
+        let Placement { looked, fixed } = self.placement;
+        if fixed || self.workspace.threads() == 1 || looked.is_some_and(|at| at.elapsed() < BELIEVED) {
+            return;
+        }
+        if let Some(ns) = core_round_trip(&self.ex, LOOK) {
+            self.params.place(Cores::from_round_trips([ns, ns]));
+        }
+        self.placement.looked = Some(Instant::now());
+    }
+
     fn run_epoch(&mut self, observer: &mut dyn Observer) -> Result<Flow> {
+        self.look();
         let steps = self.steps_per_epoch();
         while self.state.batch < steps {
             let start = Instant::now();

@@ -239,6 +239,8 @@ fn bench_and_gradcheck_report() {
         assert!(trips.len() == 2 && trips.iter().all(|ns| ns.as_f64().unwrap() > 1.0), "{report}");
         assert!(["shared", "apart", "changed"].contains(&report["cores"].as_str().unwrap()));
     }
+    let first = report["first_step_seconds"].as_f64().unwrap();
+    assert!(first > 0.0 && first < 60.0, "{first}");
     assert_eq!((&report["dense"], &report["stages"]), (&json!(false), &Value::Null));
     let args = "bench --hidden 16 --data mnist --batch-size 500 --epochs 1 --threads 2 --dense --profile";
     let report = elbo(at.path(), &format!("{args} --json")).ok().json();

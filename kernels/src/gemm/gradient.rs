@@ -42,7 +42,7 @@ impl<'a, X> Part<'a, X> {
         Piece { k: x.rows(), a, b: dy.data().as_ptr().wrapping_add(col).cast(), ldb: dy.stride(), list }
     }
     fn listed(self) -> bool {
-        self.row % GROUP == 0 && self.blocks.iter().any(|(x, _)| x.filled().is_some_and(Filled::lists_rows))
+        self.row.is_multiple_of(GROUP) && self.blocks.iter().any(|(x, _)| x.filled().is_some_and(Filled::lists_rows))
     }
 }
 

@@ -3,7 +3,7 @@
 //! A virtual machine's cores sometimes share a core complex and sometimes do not, and may be moved at any time; work of
 //! two threads runs up to half as fast again where they do. A cache line sent to and fro tells which it is.
 
-use crate::tensor::Exec;
+use super::Exec;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -11,8 +11,7 @@ use std::time::{Duration, Instant};
 /// Round trips of less than this many nanoseconds are those of cores that share a cache: 60 to 120 are usual there, and
 /// 340 and more between core complexes.
 const SHARED_NS: f64 = 200.0;
-/// How long the line is sent to and fro, and how many times between two looks at the clock.
-const BUDGET: Duration = Duration::from_millis(15);
+/// Trips between two looks at the clock.
 const TRIPS: u64 = 16;
 
 /// How two cores stood to each other while something was measured.
@@ -56,9 +55,9 @@ struct Ball(AtomicU64);
 const OVER: u64 = u64::MAX;
 
 /// The median time, in nanoseconds, in which a number goes from one thread to another and back through memory that they
-/// share, with nothing else to do: two threads wherever the system puts them, for some 15 milliseconds. `None` where
-/// there are no two threads, or no two cores.
-pub fn core_round_trip(ex: &Exec) -> Option<f64> {
+/// share, with nothing else to do: two threads wherever the system puts them, for as long as `budget`. `None` where there are no two
+/// threads, or no two cores.
+pub fn core_round_trip(ex: &Exec, budget: Duration) -> Option<f64> {
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
     if ex.workers() < 2 || cores < 2 {
         return None;
@@ -77,15 +76,15 @@ pub fn core_round_trip(ex: &Exec) -> Option<f64> {
         };
         // Without a second thread there is nothing to measure.
         std::thread::Builder::new().spawn_scoped(scope, echo).ok()?;
-        let median = play(&ball);
+        let median = play(&ball, budget);
         ball.0.store(OVER, Ordering::Release);
         Some(median)
     })
 }
 
-fn play(ball: &Ball) -> f64 {
+fn play(ball: &Ball, budget: Duration) -> f64 {
     let (start, mut served, mut rounds) = (Instant::now(), 0, Vec::new());
-    while rounds.is_empty() || start.elapsed() < BUDGET {
+    while rounds.is_empty() || start.elapsed() < budget {
         let round = Instant::now();
         for _ in 0..TRIPS {
             ball.0.store(served + 1, Ordering::Release);
@@ -118,10 +117,11 @@ mod tests {
 
     #[test]
     fn a_round_trip_takes_two() {
-        assert_eq!(core_round_trip(&Exec::with_isa(Isa::default(), 1).unwrap()), None);
+        let budget = Duration::from_millis(5);
+        assert_eq!(core_round_trip(&Exec::with_isa(Isa::default(), 1).unwrap(), budget), None);
         if std::thread::available_parallelism().is_ok_and(|n| n.get() > 1) {
             // Faster than light crosses a processor and back; slower than the scheduler takes turns.
-            let ns = core_round_trip(&Exec::with_isa(Isa::default(), 2).unwrap()).unwrap();
+            let ns = core_round_trip(&Exec::with_isa(Isa::default(), 2).unwrap(), budget).unwrap();
             assert!((1.0..1e9).contains(&ns), "{ns}");
         }
     }
