@@ -292,6 +292,37 @@ kernel! {
     }
 }
 
+kernel! {
+    /// [`reparameterize`] and [`kl_standard_normal`] in one sweep: the same bits in `z` and `kl`.
+    pub fn sample_and_kl<E>(isa, s; mean: &[E], log_var: &[E], eps: &[E], z: &mut [E], kl: &mut [E]) {
+        let half = s.constant(0.5);
+        for_each_vector!(common_length!(mean, log_var, eps, z, kl), |i, count| {
+            let (mean, v) = (load(s, mean, i, count), load(s, log_var, i, count));
+            store(s, s.fma(deviation(s, v), load(s, eps, i, count), mean), z, i, count);
+            let variance = math::exp_minus_1_minus_x(s, v);
+            store(s, s.mul(half, s.fma(mean, mean, variance)), kl, i, count);
+        });
+    }
+}
+
+kernel! {
+    /// [`reparameterize_grad`] and [`kl_standard_normal_grad`] in one sweep, in place of what is in `dmean` and `dlog_var`:
+    /// the same bits as both added to zeros.
+    pub fn sample_and_kl_grad<E>(
+        isa, s;
+        mean: &[E], log_var: &[E], eps: &[E], dz: &[E], w: &[E], dmean: &mut [E], dlog_var: &mut [E],
+    ) {
+        let half = s.constant(0.5);
+        for_each_vector!(common_length!(mean, log_var, eps, dz, w, dmean, dlog_var), |i, count| {
+            let (v, dz, w) = (load(s, log_var, i, count), load(s, dz, i, count), load(s, w, i, count));
+            store(s, s.add(dz, s.mul(w, load(s, mean, i, count))), dmean, i, count);
+            let noise = s.mul(deviation(s, v), load(s, eps, i, count));
+            let of_kl = s.mul(w, s.mul(half, math::expm1(s, v)));
+            store(s, s.add(s.mul(s.mul(half, dz), noise), of_kl), dlog_var, i, count);
+        });
+    }
+}
+
 /// The greatest of some numbers, −∞ for none; a NaN may be passed over.
 #[inline(always)]
 fn greatest<S: Simd>(s: S, x: &[S::E]) -> S::E {

@@ -4,7 +4,7 @@
 //! η = [μ | v]  (B, 2L)      z = μ + e^{v/2} ε  (B·k, L)      dμ += dz      dv += ½ dz ε e^{v/2}
 //! ```
 
-use super::{Posterior, samples_per_row};
+use super::{Posterior, Prior, StandardNormal, samples_per_row};
 use crate::tensor::{Isa, Mat, MatMut, Real};
 use elbo_kernels::sweep;
 
@@ -18,6 +18,49 @@ impl DiagonalGaussian {
     /// For `latent` columns of z.
     pub fn new(latent: usize) -> Self {
         DiagonalGaussian { latent }
+    }
+    /// [`sample`](Posterior::sample) and the KL to the standard normal `prior`, in one sweep where there is one sample a row.
+    pub fn sample_and_kl<F: Real>(
+        &self,
+        isa: Isa,
+        prior: &StandardNormal,
+        eta: Mat<F>,
+        eps: Mat<F>,
+        mut z: MatMut<F>,
+        mut kl: MatMut<F>,
+    ) {
+        if samples_per_row(eta.rows(), eps.rows()) > 1 {
+            self.sample(isa, eta, eps, z);
+            return prior.kl(isa, eta, kl);
+        }
+        for r in 0..eta.rows() {
+            let (mean, v) = eta.row(r).split_at(self.latent);
+            sweep::sample_and_kl(isa, mean, v, eps.row(r), z.row(r), kl.row(r));
+        }
+    }
+    /// The gradient of both into `deta`, which is replaced: [`sample_grad`](Posterior::sample_grad) of `dz`, and
+    /// [`kl_grad`](Prior::kl_grad) by `weights`.
+    #[allow(clippy::too_many_arguments, reason = "the arguments of both, once")]
+    pub fn sample_and_kl_grad<F: Real>(
+        &self,
+        isa: Isa,
+        prior: &StandardNormal,
+        eta: Mat<F>,
+        eps: Mat<F>,
+        dz: Mat<F>,
+        weights: Mat<F>,
+        mut deta: MatMut<F>,
+    ) {
+        if samples_per_row(eta.rows(), eps.rows()) > 1 {
+            (0..deta.rows()).for_each(|r| deta.row(r).fill(F::ZERO));
+            self.sample_grad(isa, eta, eps, dz, deta.reborrow());
+            return prior.kl_grad(isa, eta, weights, deta);
+        }
+        for r in 0..eta.rows() {
+            let (mean, v) = eta.row(r).split_at(self.latent);
+            let (dmean, dv) = deta.row(r).split_at_mut(self.latent);
+            sweep::sample_and_kl_grad(isa, mean, v, eps.row(r), dz.row(r), weights.row(r), dmean, dv);
+        }
     }
 }
 

@@ -151,9 +151,11 @@ impl Vae {
     /// The forward half of the rows pass, from `x` and `eps` to `out` and the KL.
     pub fn forward<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>) {
         self.encode(isa, p, b);
-        self.sample(isa, b);
+        let (n, many) = (b.rows, b.many());
+        let (eta, eps) = (b.eta.rows(n), b.eps.rows(many));
+        self.posterior.sample_and_kl(isa, &self.prior, eta, eps, b.z.rows_mut(many), b.terms.kl.rows_mut(n));
+        lap(Stage::Latent, None);
         self.decode(isa, p, b);
-        self.kl(isa, b);
     }
 
     /// The backward half of the rows pass: the terms' values, their weights, and every delta.
@@ -178,10 +180,8 @@ impl Vae {
         lap(Stage::Likelihood, None);
         let z = b.z.rows(many);
         self.decoder.backward_rows(isa, p, z, &b.spent, &mut b.out, Some(&mut b.dz), &mut b.decoder);
-        b.d_eta.flat_mut(n).fill(F::ZERO);
-        let (eta, eps, dz) = (b.eta.rows(n), b.eps.rows(many), b.dz.rows(many));
-        self.posterior.sample_grad(isa, eta, eps, dz, b.d_eta.rows_mut(n));
-        self.prior.kl_grad(isa, eta, b.weights.kl.rows(n), b.d_eta.rows_mut(n));
+        let (eta, eps, dz, weights) = (b.eta.rows(n), b.eps.rows(many), b.dz.rows(many), b.weights.kl.rows(n));
+        self.posterior.sample_and_kl_grad(isa, &self.prior, eta, eps, dz, weights, b.d_eta.rows_mut(n));
         lap(Stage::Latent, None);
         self.encoder.backward_rows(isa, p, b.x.rows(n), &b.eta, &mut b.d_eta, None, &mut b.encoder);
     }

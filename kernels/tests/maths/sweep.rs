@@ -224,6 +224,41 @@ fn kl_in_both_precisions() {
     }
 }
 
+/// The sweeps that do both have the bits of the two, one after the other.
+fn sample_and_kl<E: Element>() {
+    let mut random = Random(13);
+    for n in lengths() {
+        let [mean, v, eps, dz, w]: [Vec<E>; 5] = [(); 5].map(|()| random.vector(n, -2.0, 2.0));
+        let zero = vec![E::ZERO; n];
+        let once = same_everywhere(|isa| {
+            let [mut z, mut kl] = [(); 2].map(|()| Guarded::nan(n));
+            sweep::sample_and_kl(isa, &mean, &v, &eps, z.inside(), kl.inside());
+            let [mut dmean, mut dv] = [(); 2].map(|()| Guarded::nan(n));
+            sweep::sample_and_kl_grad(isa, &mean, &v, &eps, &dz, &w, dmean.inside(), dv.inside());
+            [z, kl, dmean, dv].map(Guarded::into_contents).into()
+        });
+        let twice = same_everywhere(|isa| {
+            let [mut z, mut kl] = [(); 2].map(|()| Guarded::nan(n));
+            sweep::reparameterize(isa, &mean, &v, &eps, z.inside());
+            sweep::kl_standard_normal(isa, &mean, &v, kl.inside());
+            let [dmean, dv] = with2(&zero, &zero, |dmean, dv| {
+                sweep::reparameterize_grad(isa, &v, &eps, &dz, dmean, dv);
+                sweep::kl_standard_normal_grad(isa, &mean, &v, &w, dmean, dv);
+            });
+            vec![z.into_contents(), kl.into_contents(), dmean, dv]
+        });
+        for (once, twice) in once.iter().zip(&twice) {
+            assert!(once.iter().zip(twice).all(|(a, b)| a.to_bits() == b.to_bits()), "{n}: {once:?} {twice:?}");
+        }
+    }
+}
+
+#[test]
+fn sample_and_kl_in_both_precisions() {
+    sample_and_kl::<f32>();
+    sample_and_kl::<f64>();
+}
+
 fn reparameterize_row<E: Element>(isa: Isa, mean: &[E], v: &[E], eps: &[E], dz: &[E]) -> Vec<Vec<E>> {
     let mut z = Guarded::nan(mean.len());
     sweep::reparameterize(isa, mean, v, eps, z.inside());
