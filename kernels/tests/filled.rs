@@ -1,20 +1,13 @@
 //! Products that leave out zeros: the same bits as those that do not.
 
+mod common;
+
+use common::{bits, values};
 use elbo_kernels::gemm::{Accum, Operand, adam_tile, gradient_tile, rows_product};
 use elbo_kernels::half::{Pair, pair_rows};
 use elbo_kernels::panels::Panels;
 use elbo_kernels::update::AdamStep;
 use elbo_kernels::{Element, Filled, Isa, Mat, MatMut};
-
-fn values<E: Element>(n: usize, seed: u64) -> Vec<E> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    (0..n)
-        .map(|_| {
-            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-            E::from_f64((state >> 33) as f64 / (1u64 << 30) as f64 - 1.0)
-        })
-        .collect()
-}
 
 /// Like pictures: dark borders, dark stretches that differ from row to row, and single dark points. Columns past `cols`
 /// are zero up to the stride.
@@ -30,10 +23,6 @@ fn pictures<E: Element>(rows: usize, cols: usize, stride: usize) -> Vec<E> {
         }
     }
     x
-}
-
-fn bits<E: Element>(x: &[E]) -> Vec<u64> {
-    x.iter().map(|x| x.to_bits()).collect()
 }
 
 const SHAPES: [(usize, usize); 8] = [(1, 1), (3, 5), (8, 16), (64, 784), (65, 63), (70, 100), (130, 257), (9, 2100)];

@@ -1,24 +1,13 @@
 //! The optimizer's update inside the gradient's tiles: the same bits as after them.
 
+mod common;
+
+use common::{bits, values};
 use elbo_kernels::gemm::{Accum, Operand, adam_tile, gradient_tile};
 use elbo_kernels::half::{Pair, pair_rows};
 use elbo_kernels::panels::Panels;
 use elbo_kernels::update::{AdamStep, adam};
 use elbo_kernels::{Element, Isa, Mat};
-
-fn values<E: Element>(n: usize, seed: u64) -> Vec<E> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    (0..n)
-        .map(|_| {
-            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-            E::from_f64((state >> 33) as f64 / (1u64 << 30) as f64 - 1.0)
-        })
-        .collect()
-}
-
-fn bits<E: Element>(x: &[E]) -> Vec<u64> {
-    x.iter().map(|x| x.to_bits()).collect()
-}
 
 /// Every panel of a weight of `inputs × outputs`, in tiles of up to `tall` rows.
 fn check<E: Element, X: Operand<E>>(

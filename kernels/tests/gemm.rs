@@ -1,21 +1,14 @@
 //! Every tile of every instruction set against the naive chain of `mul_add`: the same bits.
 
+mod common;
+
+use common::{bits, values};
 use elbo_kernels::gemm::{Accum, Transpose, gemm, gemm_scratch, gradient_tile, rows_product};
 use elbo_kernels::panels::Panels;
 use elbo_kernels::par::Par;
 use elbo_kernels::{Element, Isa, Mat, MatMut};
 
 /// A cheap, fixed sequence of values in [-1, 1).
-fn values<E: Element>(n: usize, seed: u64) -> Vec<E> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    (0..n)
-        .map(|_| {
-            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-            E::from_f64((state >> 33) as f64 / (1u64 << 30) as f64 - 1.0)
-        })
-        .collect()
-}
-
 /// `C (+)= A B (+ bias)`, one chain of fused multiply-adds per element.
 fn naive<E: Element>(
     (m, k, n): (usize, usize, usize),
@@ -32,10 +25,6 @@ fn naive<E: Element>(
         }
     }
     c
-}
-
-fn bits<E: Element>(x: &[E]) -> Vec<u64> {
-    x.iter().map(|x| x.to_bits()).collect()
 }
 
 /// The same bits from an instruction set with fused multiply-add; close, from matrixmultiply.

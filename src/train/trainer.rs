@@ -134,13 +134,17 @@ pub struct Trainer {
 /// Where the threads' cores stand is looked at now and then: a virtual machine's may be moved.
 #[derive(Clone, Copy, Debug, Default)]
 struct Placement {
-    looked: Option<Instant>,
+    /// When to look again; at once, if never looked.
+    again: Option<Instant>,
     fixed: bool,
 }
 
-/// How long a look takes, and how long what was seen is believed.
+/// How long a look takes, and how long what was seen is believed: longer where it took longer, because the cores were busy.
 const LOOK: Duration = Duration::from_millis(1);
 const BELIEVED: Duration = Duration::from_secs(1);
+const BELIEVED_LOOKS: u32 = 200;
+/// A round trip that no distance between cores explains.
+const BUSY_NS: f64 = 2000.0;
 
 impl Trainer {
     /// A run at its start.
@@ -288,14 +292,16 @@ impl Trainer {
 
     /// Looks where the threads' cores stand, if that has not been done lately.
     fn look(&mut self) {
-        let Placement { looked, fixed } = self.placement;
-        if fixed || self.workspace.threads() == 1 || looked.is_some_and(|at| at.elapsed() < BELIEVED) {
+        let (Placement { again, fixed }, begun) = (self.placement, Instant::now());
+        if fixed || self.workspace.threads() == 1 || again.is_some_and(|again| begun < again) {
             return;
         }
-        if let Some(ns) = core_round_trip(&self.ex, LOOK) {
+        // A longer trip says that a core was busy, and nothing of where it is.
+        if let Some(ns) = core_round_trip(&self.ex, LOOK).filter(|&ns| ns < BUSY_NS) {
             self.params.place(Cores::from_round_trips([ns, ns]));
         }
-        self.placement.looked = Some(Instant::now());
+        let took = begun.elapsed();
+        self.placement.again = Some(begun + BELIEVED.max(took * BELIEVED_LOOKS));
     }
 
     fn run_epoch(&mut self, observer: &mut dyn Observer) -> Result<Flow> {

@@ -64,8 +64,8 @@ impl Multiply for Pairs {
     }
 }
 
-/// What an operand of a product is made of: an [`Element`], or [`Pair`](crate::half::Pair)s of bf16 that are multiplied into `f32`. An
-/// operand has the size of its accumulator.
+/// What an operand of a product is made of: an [`Element`], or [`Pair`](crate::half::Pair)s of bf16 that are multiplied
+/// into `f32`. An operand has the size of its accumulator.
 pub trait Operand<E>: Copy + Send + Sync + sealed::Sealed + 'static {
     /// How two of them are multiplied.
     type Multiply: Multiply;
