@@ -49,10 +49,12 @@ impl Panels {
     }
     /// Elements of the packed slice, padding included.
     pub const fn len(&self) -> usize {
-        match self.rows.checked_mul(self.vectors() * LANES) {
-            Some(len) => len,
-            None => panic!("a matrix too large to count"),
+        if let Some(width) = self.cols.checked_next_multiple_of(LANES)
+            && let Some(len) = self.rows.checked_mul(width)
+        {
+            return len;
         }
+        panic!("a matrix too large to count")
     }
     /// Whether there are no elements.
     pub const fn is_empty(&self) -> bool {

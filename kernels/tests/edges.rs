@@ -188,6 +188,20 @@ fn refused_state(x: &[f32], dy: &[f32], w: &Panels) {
     }
 }
 
+/// 2⁶⁰ rows of sixteen columns are 2⁶⁴ elements, which is 0 where the product wraps around: the length of no slice at all.
+#[test]
+fn lengths_beyond_counting_are_no_lengths() {
+    let (rows, w) = (1usize << 60, Panels::new(1 << 60, 16));
+    for fused in [false, true] {
+        refused("2⁶⁰ rows of a gradient", "rows", |isa| {
+            let none = Mat::new(&[0f32; 0], 0, rows, rows);
+            tiles(isa, none, Mat::new(&[], 0, 16, 16), &w, 0..rows, 0, fused);
+        });
+    }
+    refused("2⁶⁰ rows of weights", "too large to count", |_| ignore(vec![0f32; w.len()]));
+    refused("columns up to the last number", "too large to count", |_| ignore(vec![0f32; Panels::new(1, HUGE).len()]));
+}
+
 #[test]
 fn packing_stays_in_its_slices() {
     let w = Panels::new(3, 20);

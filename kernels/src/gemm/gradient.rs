@@ -49,7 +49,7 @@ impl<'a, X> Part<'a, X> {
 /// Asserts that every block has the weight's shape, and reaches as far as vectors read.
 fn check<X>(blocks: &Blocks<X>, w: &Panels, p: &Panel, rows: &Range<usize>, out: usize) {
     let m = rows.len();
-    assert!(rows.end <= w.rows() && out == m * p.width, "rows {rows:?} of {}, out {out}", w.rows());
+    assert!(rows.end <= w.rows() && m.checked_mul(p.width) == Some(out), "rows {rows:?} of {}, out {out}", w.rows());
     for (x, dy) in blocks {
         let reach = if dy.rows() == 0 { 0 } else { (dy.rows() - 1) * dy.stride() + p.col + p.width };
         assert!(
