@@ -14,7 +14,7 @@ use elbo_kernels::par::{Cut, Par, Pieced, for_each_piece};
 use elbo_kernels::row::row_product;
 use elbo_kernels::transpose::{transpose_tile, transpose_tile_half};
 use elbo_kernels::update::{AdamStep, SgdStep, adam, sgd};
-use elbo_kernels::{Isa, Mat, MatMut, reduce, stream, sweep};
+use elbo_kernels::{Filled, Isa, Mat, MatMut, reduce, stream, sweep};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Runs what must panic on every instruction set, with words of ours and not the arithmetic's: a check of overflow that
@@ -200,6 +200,29 @@ fn lengths_beyond_counting_are_no_lengths() {
     }
     refused("2⁶⁰ rows of weights", "too large to count", |_| ignore(vec![0f32; w.len()]));
     refused("columns up to the last number", "too large to count", |_| ignore(vec![0f32; Panels::new(1, HUGE).len()]));
+}
+
+/// Lists of zeros are for whole groups of rows: a tile that begins within one must not follow them.
+#[test]
+fn a_gradient_s_tile_may_begin_at_any_row() {
+    let (rows, inputs, outputs) = (40, 23, 20);
+    let mut x = values::<f32>(rows * inputs, 1);
+    x.iter_mut().enumerate().filter(|(i, _)| i % 3 != 0 || i / inputs % 5 == i % 5).for_each(|(_, x)| *x = 0.0);
+    let (dy, w) = (values::<f32>(rows * 32, 2), Panels::new(inputs, outputs));
+    for &isa in Isa::available() {
+        let plain = Mat::new(&x, rows, inputs, inputs);
+        let mut filled = Filled::default();
+        filled.find(isa, plain);
+        let dy = Mat::new(&dy, rows, outputs, 32);
+        for from in 0..inputs {
+            let found = [plain, plain.with_filled(&filled)].map(|x| {
+                let mut out = vec![f32::NAN; (inputs - from) * 32];
+                gradient_tile(isa, &[(x, dy)], &w, 0, from..inputs, Accum::Replace, &mut out);
+                bits(&out)
+            });
+            assert!(found[0] == found[1], "{}: rows from {from}", isa.name());
+        }
+    }
 }
 
 #[test]

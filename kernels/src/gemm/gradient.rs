@@ -38,7 +38,8 @@ impl<'a, X> Part<'a, X> {
         let (x, dy) = &self.blocks[s];
         let (row, col) = (self.row + i, self.col + col);
         let a = Left { ptr: x.data().as_ptr().wrapping_add(row).cast(), row: 1, col: x.stride() };
-        let list = x.filled().and_then(|filled| filled.rows(row / GROUP));
+        // Lists are of whole groups.
+        let list = x.filled().filter(|_| self.row.is_multiple_of(GROUP)).and_then(|filled| filled.rows(row / GROUP));
         Piece { k: x.rows(), a, b: dy.data().as_ptr().wrapping_add(col).cast(), ldb: dy.stride(), list }
     }
     fn listed(self) -> bool {
