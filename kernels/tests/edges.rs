@@ -335,4 +335,9 @@ fn pieces_of_a_slice_do_not_meet_and_lie_in_it() {
         let (mut x, cut) = ([0; 8], Cut::new([0..4, 4..8]));
         for_each_piece(Par::Pool, 3, Pieced::new(&mut x, &cut), || (), |(), _, _| {});
     });
+    // Empty ranges may stand anywhere, behind the slice's end too, and are empty slices.
+    #[allow(clippy::reversed_empty_ranges, reason = "that is the point")]
+    let (mut x, cut) = ([0; 3], Cut::new([0..2, HUGE..HUGE, 7..5, 2..3]));
+    for_each_piece(Par::Pool, 4, Pieced::new(&mut x, &cut), || (), |(), task, piece| piece.fill(task + 1));
+    assert_eq!((x, cut.end()), ([1, 1, 4], 3));
 }
