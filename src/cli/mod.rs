@@ -23,7 +23,7 @@ mod train;
 use crate::data::Memory;
 use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::Exec;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use console::{Console, complain};
 use signals::Signals;
 use std::process::ExitCode;
@@ -113,6 +113,11 @@ enum End {
 /// Parses one value of a flag; the error is the library's own, with its hint.
 fn parse<T: FromStr<Err = Error>>(text: &str) -> std::result::Result<T, String> {
     text.parse().map_err(|e: Error| e.to_string())
+}
+
+/// The program's verbs and their options, for what lists them: completions, a manual, tests.
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Runs the program on the process's arguments and returns its exit status.
