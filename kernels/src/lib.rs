@@ -8,6 +8,7 @@
 
 pub mod activation;
 mod aligned;
+pub mod block;
 mod filled;
 pub mod gemm;
 pub mod half;
