@@ -5,6 +5,7 @@
 use crate::map::{for_each_vector, kernel, load, store};
 use crate::mat::{Mat, MatMut};
 use crate::math;
+use crate::simd::Element;
 use crate::sweep::deviation;
 
 /// Panics, with every shape, when the matrices are not all of the same one; else returns it.

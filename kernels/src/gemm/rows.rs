@@ -7,18 +7,35 @@ use crate::activation::{Activation, forward_rows};
 use crate::half::{Pair, pair_columns};
 use crate::isa::Isa;
 use crate::mat::{Mat, MatMut};
+use crate::once::once;
 use crate::panels::Panels;
 use crate::row::row_product;
 use crate::simd::Element;
 
-/// `Y = f(X W + b)`: rows times packed weights. `x` is (B, in), `y` (B, out), `packed` the weights in the order of `w`
-/// (in, out), `bias` of `out` elements. Sequential: the caller splits rows.
-///
-/// The bias is added to sums that are still in registers, the activation `f` applied to a panel that is still in the
-/// first-level cache.
-///
-/// Panics when shapes do not agree.
-pub fn rows_product<E: Element>(
+once! {
+    /// `Y = f(X W + b)`: rows times packed weights. `x` is (B, in), `y` (B, out), `packed` the weights in the order of `w`
+    /// (in, out), `bias` of `out` elements. Sequential: the caller splits rows.
+    ///
+    /// The bias is added to sums that are still in registers, the activation `f` applied to a panel that is still in the
+    /// first-level cache.
+    ///
+    /// Panics when shapes do not agree.
+    pub fn rows_product<E>(
+        isa: Isa,
+        x: Mat<'_, E>,
+        w: &Panels,
+        packed: &[E],
+        bias: Option<&[E]>,
+        act: Activation,
+        accum: Accum,
+        y: MatMut<'_, E>,
+    ) {
+        product(isa, x, w, packed, bias, act, accum, y);
+    }
+}
+
+#[allow(clippy::too_many_arguments, reason = "one for each quantity of the formula")]
+fn product<E: Element>(
     isa: Isa,
     x: Mat<E>,
     w: &Panels,
