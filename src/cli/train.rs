@@ -128,32 +128,37 @@ fn pair(text: &str) -> std::result::Result<[f64; 2], String> {
 impl Train {
     pub(super) fn run(&self, signals: &Signals) -> Result<End> {
         let console = self.common.console();
-        let (mut run, mut trainer, notes) = self.open(signals)?;
+        // Until it is open, a signal ends the program: the folder is made whole, or as it was.
+        let (mut run, mut trainer, notes) = self.open()?;
+        signals.catch();
         introduce(&console, &run, &trainer, &notes);
         let mut progress = Progress::new(console, &trainer);
-        let outcome = run.train(&mut trainer, &mut progress, signals.catch());
+        let outcome = run.fit(&mut trainer, &mut progress, signals.catch());
         progress.finish();
-        match (outcome?, signals.caught()) {
-            (Outcome::Interrupted, Some(signal)) => {
-                let state = trainer.state();
-                console.say(format_args!(
-                    "{} in epoch {} after step {}; go on with\n  {}",
-                    signals::name(signal),
-                    state.epoch + 1,
-                    state.step,
-                    run.resume_command()
-                ));
-                Ok(End::Signal(signal))
-            }
-            (outcome, _) => {
-                conclude(&console, &run, &trainer, outcome)?;
-                Ok(End::Done)
-            }
+        let outcome = outcome?;
+        if let Some(signal) = signals.caught() {
+            console.say(format_args!(
+                "{} {}; go on with\n  {}",
+                signals::name(signal),
+                at(&trainer),
+                run.resume_command()
+            ));
+            return Ok(End::Signal(signal));
         }
+        // All that a signal could cost from here on are pictures.
+        signals.release();
+        if let Err(e) = run.draw(&trainer) {
+            complain(format_args!(
+                "{WARNING}{e}\nthe run is complete but for its pictures; {} draws them",
+                run.resume_command()
+            ));
+        }
+        conclude(&console, &run, &trainer, outcome)?;
+        progress.said().map(|()| End::Done)
     }
 
     /// The run at its start, or where it was left.
-    fn open(&self, signals: &Signals) -> Result<(RunFolder, Trainer, Vec<String>)> {
+    fn open(&self) -> Result<(RunFolder, Trainer, Vec<String>)> {
         let (flags, ex) = (self.settings(), self.common.exec()?);
         if let Some(path) = &self.resume {
             return RunFolder::resume(path, &flags, self.memory.memory, ex);
@@ -166,8 +171,6 @@ impl Train {
         let (mut config, mut notes) = settings.resolve(&data)?;
         notes.extend(config.fit_precision(ex.isa()).map(|why| format!("{WARNING}{why}")));
         let trainer = Trainer::new(config, data, ex)?;
-        // From here on there is a folder, which an early signal must not leave without a checkpoint.
-        signals.catch();
         let run = RunFolder::create(&place, &trainer, &source(settings.data.as_deref().unwrap_or_default()))?;
         Ok((run, trainer, notes))
     }
@@ -199,6 +202,15 @@ impl Train {
             seed: self.common.seed,
             ..self.network.settings()
         }
+    }
+}
+
+/// Where a run stands, for a message.
+fn at(trainer: &Trainer) -> String {
+    let state = trainer.state();
+    match state.epoch >= trainer.config().epochs {
+        true => "after the last epoch, before the pictures".to_owned(),
+        false => format!("in epoch {} after step {}", state.epoch + 1, state.step),
     }
 }
 
