@@ -34,7 +34,8 @@ A run folder has config.toml, metrics.jsonl, model.safetensors (the best epoch i
 is given, else the last), checkpoint, loss.svg, samples.png and reconstructions.png. Equal seeds
 give equal models, whatever the threads.
 
-Ctrl-C finishes the batch, writes a checkpoint and says how to go on; a second one stops at once."
+Ctrl-C finishes the batch (an evaluation is left for later), writes a checkpoint and says how to go
+on; a second one stops at once."
 )]
 pub struct Train {
     /// Data: mnist, mnist-full, fashion-mnist, gaussian-2d, or a path (IDX, NPY, CSV, or a folder)
@@ -241,6 +242,7 @@ fn introduce(console: &Console, run: &RunFolder, trainer: &Trainer, notes: &[Str
     let from = match (state.epoch, state.batch) {
         (0, 0) => String::new(),
         (epoch, _) if epoch >= config.epochs => ", all done: --epochs N goes on".to_owned(),
+        (epoch, batch) if batch == trainer.steps_per_epoch() => format!(" from the end of epoch {}", epoch + 1),
         (epoch, batch) => format!(" from epoch {} batch {}", epoch + 1, batch + 1),
     };
     console.say(format_args!(

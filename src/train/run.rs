@@ -231,7 +231,7 @@ impl RunFolder {
         Ok(outcome)
     }
 
-    /// Trains to the end, or until `stop` is set (the batch under way is finished) or
+    /// Trains to the end, or until `stop` is set (the batch under way is finished, an evaluation is left for later) or
     /// the observer says stop, and keeps the record, the model and the checkpoint on the way. `observer` sees every step
     /// and epoch too.
     ///
@@ -355,5 +355,8 @@ impl Observer for Recorder<'_> {
         self.run.record(trainer, report)?;
         let flow = self.observer.epoch(trainer, report)?;
         Ok(self.flow(flow))
+    }
+    fn stop(&self) -> Option<&AtomicBool> {
+        Some(self.stop)
     }
 }
