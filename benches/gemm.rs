@@ -3,6 +3,7 @@
 //! matrixmultiply and ndarray have no other way here.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use elbo_kernels::activation::Activation;
 use elbo_kernels::gemm::{Accum, Transpose, gemm, gemm_scratch, gradient_tile, rows_product};
 use elbo_kernels::panels::Panels;
 use elbo_kernels::par::Par;
@@ -40,7 +41,16 @@ fn benches(c: &mut Criterion) {
         group.bench_function(BenchmarkId::new("elbo rows, weights packed", &shape), |bench| {
             bench.iter(|| {
                 let y = MatMut::new(&mut out, m, n, n);
-                rows_product(isa, Mat::new(black_box(av), m, k, k), &layout, &packed, None, Accum::Replace, y);
+                rows_product(
+                    isa,
+                    Mat::new(black_box(av), m, k, k),
+                    &layout,
+                    &packed,
+                    None,
+                    Activation::Identity,
+                    Accum::Replace,
+                    y,
+                );
             });
         });
         let mut scratch = vec![0.0; gemm_scratch(k, n)];

@@ -7,6 +7,7 @@ use crate::half::Pair;
 use crate::isa::{Isa, Op};
 use crate::map::load;
 use crate::mat::Mat;
+use crate::once::once;
 use crate::simd::{Element, LANES, Simd};
 
 /// Rows, or columns, that are looked at together: those of a micro-tile.
@@ -96,6 +97,12 @@ impl Lists {
     }
 }
 
+once! {
+    fn find<E>(isa: Isa, filled: &mut Filled, x: Mat<'_, E>) {
+        isa.run(Find(filled, x));
+    }
+}
+
 impl Filled {
     /// Finds where `x` is not zero. Where that is nearly everywhere, the next matrices are not even looked at, and of them
     /// as of this one nothing is known. Allocates when `x` is larger than any before.
@@ -105,7 +112,7 @@ impl Filled {
             self.pause -= 1;
             return;
         }
-        isa.run(Find(self, x));
+        find(isa, self, x);
         if !self.lists_columns() && !self.lists_rows() {
             self.forget();
             self.pause = PAUSE;

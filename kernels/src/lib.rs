@@ -8,6 +8,7 @@
 
 pub mod activation;
 mod aligned;
+pub mod block;
 mod filled;
 pub mod gemm;
 pub mod half;
@@ -16,6 +17,7 @@ mod map;
 mod mat;
 pub mod math;
 mod micro;
+mod once;
 pub mod panels;
 pub mod par;
 pub mod peak;

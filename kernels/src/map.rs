@@ -3,23 +3,25 @@
 
 use crate::simd::{Element, LANES, Simd};
 
-/// Defines `fn name(isa, …)` from a body that is given the instruction set's [`Simd`] under the name after `isa`.
+/// Defines `fn name(isa, …)` from a body that is given the instruction set's [`Simd`] under the name after `isa`. Compiled
+/// [once](crate::once).
 macro_rules! kernel {
     ($(#[$meta:meta])* $vis:vis fn $name:ident<E>($isa:ident, $s:ident; $($arg:ident: $ty:ty),+ $(,)?)
      $(-> $out:ty)? $body:block) => {
-        $(#[$meta])*
-        #[allow(clippy::too_many_arguments, reason = "one slice for each quantity of the formula")]
-        $vis fn $name<E: $crate::Element>($isa: $crate::Isa, $($arg: $ty),+) $(-> $out)? {
-            struct Kernel<T>(T);
-            impl<E: $crate::Element> $crate::Op<E> for Kernel<($($ty,)+)> {
-                type Out = kernel!(@out $($out)?);
-                #[inline(always)]
-                fn run<S: $crate::Simd<E = E>>(self, $s: S) -> Self::Out {
-                    let ($($arg,)+) = self.0;
-                    $body
+        $crate::once::once! {
+            $(#[$meta])*
+            $vis fn $name<E>($isa: $crate::Isa, $($arg: $ty),+) $(-> $out)? {
+                struct Kernel<T>(T);
+                impl $crate::Op<E> for Kernel<($($ty,)+)> {
+                    type Out = kernel!(@out $($out)?);
+                    #[inline(always)]
+                    fn run<S: $crate::Simd<E = E>>(self, $s: S) -> Self::Out {
+                        let ($($arg,)+) = self.0;
+                        $body
+                    }
                 }
+                $isa.run(Kernel(($($arg,)+)))
             }
-            $isa.run(Kernel(($($arg,)+)))
         }
     };
     (@out) => { () };

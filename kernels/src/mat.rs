@@ -126,6 +126,13 @@ impl<'a, E> MatMut<'a, E> {
     pub fn view(&self) -> Mat<'_, E> {
         Mat { data: self.data, rows: self.rows, cols: self.cols, stride: self.stride, filled: None }
     }
+    /// The rows `top .. top + rows` of the columns `from .. from + cols`.
+    #[track_caller]
+    pub fn block(self, top: usize, rows: usize, from: usize, cols: usize) -> MatMut<'a, E> {
+        assert!(top <= self.rows && rows <= self.rows - top, "{rows} rows from {top} on, of {}", self.rows);
+        let at = (top * self.stride).min(self.data.len());
+        MatMut { data: &mut self.data[at..], rows, ..self }.columns(from, cols)
+    }
     /// The columns `from .. from + cols`.
     #[track_caller]
     pub fn columns(self, from: usize, cols: usize) -> MatMut<'a, E> {

@@ -1,6 +1,7 @@
 //! The arithmetic that one thread can do at most: fused multiply-adds on registers, with no memory in the way.
 
 use crate::isa::{Isa, Op};
+use crate::once::once;
 use crate::simd::{Element, LANES, Simd};
 use core::hint::black_box;
 use core::marker::PhantomData;
@@ -34,17 +35,19 @@ impl<E: Element> Op<E> for Peak<E> {
     }
 }
 
-/// Runs `rounds` rounds of independent fused multiply-adds on this thread and returns how many multiplications and
-/// additions they were. Time it, on every thread at once, to know the peak of a processor.
-///
-/// ```
-/// use elbo_kernels::{Isa, peak::fma_flops};
-/// let start = std::time::Instant::now();
-/// let flops = fma_flops::<f32>(Isa::default(), 10_000);
-/// println!("{:.1} GFLOP/s", flops / start.elapsed().as_secs_f64() / 1e9);
-/// ```
-pub fn fma_flops<E: Element>(isa: Isa, rounds: usize) -> f64 {
-    isa.run(Peak { rounds, element: PhantomData::<E> })
+once! {
+    /// Runs `rounds` rounds of independent fused multiply-adds on this thread and returns how many multiplications and
+    /// additions they were. Time it, on every thread at once, to know the peak of a processor.
+    ///
+    /// ```
+    /// use elbo_kernels::{Isa, peak::fma_flops};
+    /// let start = std::time::Instant::now();
+    /// let flops = fma_flops::<f32>(Isa::default(), 10_000);
+    /// println!("{:.1} GFLOP/s", flops / start.elapsed().as_secs_f64() / 1e9);
+    /// ```
+    pub fn fma_flops<E>(isa: Isa, rounds: usize) -> f64 {
+        isa.run(Peak { rounds, element: PhantomData::<E> })
+    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 use crate::gemm::Accum;
 use crate::isa::{Isa, Op};
 use crate::map::{load, store};
+use crate::once::once;
 use crate::panels::{MAX_VECTORS, Panels};
 use crate::simd::{Element, LANES, Simd};
 
@@ -86,31 +87,33 @@ impl<E: Element> Op<E> for Row<'_, E> {
     }
 }
 
-/// `y = x W + b` for one row: as [`rows_product`](crate::gemm::rows_product), to the bit. `x` is of `in` elements, `y` of
-/// `out`, `packed` the weights in the order of `w` (in, out), `bias` of at least `out`.
-///
-/// Panics when shapes do not agree.
-pub fn row_product<E: Element>(
-    isa: Isa,
-    x: &[E],
-    w: &Panels,
-    packed: &[E],
-    bias: Option<&[E]>,
-    accum: Accum,
-    y: &mut [E],
-) {
-    assert!(
-        w.rows() == x.len()
-            && w.cols() == y.len()
-            && packed.len() == w.len()
-            && bias.is_none_or(|b| b.len() >= y.len()),
-        "row product: x {}, w {}×{} in {} elements, bias {:?}, y {}",
-        x.len(),
-        w.rows(),
-        w.cols(),
-        packed.len(),
-        bias.map(<[E]>::len),
-        y.len()
-    );
-    isa.run(Row { x, w, packed, bias, accum, y });
+once! {
+    /// `y = x W + b` for one row: as [`rows_product`](crate::gemm::rows_product), to the bit. `x` is of `in` elements, `y` of
+    /// `out`, `packed` the weights in the order of `w` (in, out), `bias` of at least `out`.
+    ///
+    /// Panics when shapes do not agree.
+    pub fn row_product<E>(
+        isa: Isa,
+        x: &[E],
+        w: &Panels,
+        packed: &[E],
+        bias: Option<&[E]>,
+        accum: Accum,
+        y: &mut [E],
+    ) {
+        assert!(
+            w.rows() == x.len()
+                && w.cols() == y.len()
+                && packed.len() == w.len()
+                && bias.is_none_or(|b| b.len() >= y.len()),
+            "row product: x {}, w {}×{} in {} elements, bias {:?}, y {}",
+            x.len(),
+            w.rows(),
+            w.cols(),
+            packed.len(),
+            bias.map(<[E]>::len),
+            y.len()
+        );
+        isa.run(Row { x, w, packed, bias, accum, y });
+    }
 }

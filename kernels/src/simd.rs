@@ -30,6 +30,8 @@ pub trait Element:
     + core::ops::Neg<Output = Self>
     + core::ops::AddAssign
     + crate::math::Coefficients
+    + crate::once::Compiled
+    + crate::gemm::Operand<Self>
     + sealed::Sealed
 {
     /// 0

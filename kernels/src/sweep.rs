@@ -1,4 +1,5 @@
-//! Sweeps over one row: what the densities, the divergence and the reparameterization do to their parameters.
+//! Sweeps over one row: what the densities, the divergence and the reparameterization do to their parameters. Those that
+//! rows of any length take are here; [`block`](crate::block) has what short rows take all at once.
 //!
 //! A row sum adds columns i, i + 16, i + 32 … into lane i and then the lanes by the fixed tree of [`Simd::sum`], so its
 //! bits depend on nothing but the row. Slices of one call have equal lengths, of any size. Values are in nats. A
@@ -109,21 +110,6 @@ kernel! {
         for_each_vector!(common_length!(x, mu), |i, count| {
             let d = s.sub(load(s, x, i, count), load(s, mu, i, count));
             total = s.fma(d, d, total);
-        });
-        s.sum(total)
-    }
-}
-
-kernel! {
-    /// [`squared_error`], replacing μ by w·(x − μ)·inv_var: the derivative of a Gaussian log-likelihood with that
-    /// inverse variance.
-    pub fn squared_error_grad<E>(isa, s; x: &[E], mu: &mut [E], w: E, inv_var: E) -> E {
-        let scale = s.splat(w * inv_var);
-        let mut total = s.splat(E::ZERO);
-        for_each_vector!(common_length!(x, mu), |i, count| {
-            let d = s.sub(load(s, x, i, count), load(s, mu, i, count));
-            total = s.fma(d, d, total);
-            store(s, s.mul(scale, d), mu, i, count);
         });
         s.sum(total)
     }
@@ -262,7 +248,7 @@ kernel! {
 
 /// e^(v/2)
 #[inline(always)]
-fn deviation<S: Simd>(s: S, v: S::V) -> S::V {
+pub(crate) fn deviation<S: Simd>(s: S, v: S::V) -> S::V {
     math::exp(s, s.mul(s.constant(0.5), v))
 }
 
@@ -288,37 +274,6 @@ kernel! {
             accumulate(s, dz, dmean, i, count);
             let noise = s.mul(deviation(s, load(s, log_var, i, count)), load(s, eps, i, count));
             accumulate(s, s.mul(s.mul(half, dz), noise), dlog_var, i, count);
-        });
-    }
-}
-
-kernel! {
-    /// [`reparameterize`] and [`kl_standard_normal`] in one sweep: the same bits in `z` and `kl`.
-    pub fn sample_and_kl<E>(isa, s; mean: &[E], log_var: &[E], eps: &[E], z: &mut [E], kl: &mut [E]) {
-        let half = s.constant(0.5);
-        for_each_vector!(common_length!(mean, log_var, eps, z, kl), |i, count| {
-            let (mean, v) = (load(s, mean, i, count), load(s, log_var, i, count));
-            store(s, s.fma(deviation(s, v), load(s, eps, i, count), mean), z, i, count);
-            let variance = math::exp_minus_1_minus_x(s, v);
-            store(s, s.mul(half, s.fma(mean, mean, variance)), kl, i, count);
-        });
-    }
-}
-
-kernel! {
-    /// [`reparameterize_grad`] and [`kl_standard_normal_grad`] in one sweep, in place of what is in `dmean` and `dlog_var`:
-    /// the same bits as both added to zeros.
-    pub fn sample_and_kl_grad<E>(
-        isa, s;
-        mean: &[E], log_var: &[E], eps: &[E], dz: &[E], w: &[E], dmean: &mut [E], dlog_var: &mut [E],
-    ) {
-        let half = s.constant(0.5);
-        for_each_vector!(common_length!(mean, log_var, eps, dz, w, dmean, dlog_var), |i, count| {
-            let (v, dz, w) = (load(s, log_var, i, count), load(s, dz, i, count), load(s, w, i, count));
-            store(s, s.add(dz, s.mul(w, load(s, mean, i, count))), dmean, i, count);
-            let noise = s.mul(deviation(s, v), load(s, eps, i, count));
-            let of_kl = s.mul(w, s.mul(half, math::expm1(s, v)));
-            store(s, s.add(s.mul(s.mul(half, dz), noise), of_kl), dlog_var, i, count);
         });
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::half::Pair;
 use crate::isa::{Isa, Op};
+use crate::once::once;
 use crate::simd::{Element, LANES, Simd};
 
 /// A tile of rows of `width` elements, and where its transpose goes, in rows of `out_width`.
@@ -76,21 +77,23 @@ impl<E: Element> Op<E> for Elements<'_, E> {
     }
 }
 
-/// Writes the transpose of `x`, rows of `width` elements, to rows of `out_width`: a multiple of sixteen, filled up with
-/// zeros. `out` may have fewer rows than `x` columns; the rest is padding and left out.
-///
-/// Panics when shapes do not agree.
-///
-/// ```
-/// use elbo_kernels::{Isa, transpose::transpose_tile};
-///
-/// let x: Vec<f32> = (0..32).map(|i| i as f32).collect();
-/// let mut out = [f32::NAN; 3 * 16];
-/// transpose_tile(Isa::default(), &x, 16, &mut out, 16);
-/// assert_eq!(out[..16], [[0.0, 16.0].as_slice(), &[0.0; 14]].concat());
-/// ```
-pub fn transpose_tile<E: Element>(isa: Isa, x: &[E], width: usize, out: &mut [E], out_width: usize) {
-    isa.run(Elements(Tile { x, width, out, out_width }));
+once! {
+    /// Writes the transpose of `x`, rows of `width` elements, to rows of `out_width`: a multiple of sixteen, filled up with
+    /// zeros. `out` may have fewer rows than `x` columns; the rest is padding and left out.
+    ///
+    /// Panics when shapes do not agree.
+    ///
+    /// ```
+    /// use elbo_kernels::{Isa, transpose::transpose_tile};
+    ///
+    /// let x: Vec<f32> = (0..32).map(|i| i as f32).collect();
+    /// let mut out = [f32::NAN; 3 * 16];
+    /// transpose_tile(Isa::default(), &x, 16, &mut out, 16);
+    /// assert_eq!(out[..16], [[0.0, 16.0].as_slice(), &[0.0; 14]].concat());
+    /// ```
+    pub fn transpose_tile<E>(isa: Isa, x: &[E], width: usize, out: &mut [E], out_width: usize) {
+        isa.run(Elements(Tile { x, width, out, out_width }));
+    }
 }
 
 struct Rounded<'a>(Tile<'a, f32, Pair>);

@@ -3,6 +3,7 @@
 mod common;
 
 use common::{bits, values};
+use elbo_kernels::activation::Activation;
 use elbo_kernels::gemm::{Accum, Operand, adam_tile, gradient_tile, rows_product};
 use elbo_kernels::half::{Pair, pair_rows};
 use elbo_kernels::panels::Panels;
@@ -111,7 +112,16 @@ fn products<E: Element>(isa: Isa) {
             for accum in [Accum::Replace, Accum::Add] {
                 let y = [plain, known].map(|x| {
                     let mut y = values::<E>(rows * outputs, 4);
-                    rows_product(isa, x, &w, &packed, Some(&bias), accum, MatMut::new(&mut y, rows, outputs, outputs));
+                    rows_product(
+                        isa,
+                        x,
+                        &w,
+                        &packed,
+                        Some(&bias),
+                        Activation::Identity,
+                        accum,
+                        MatMut::new(&mut y, rows, outputs, outputs),
+                    );
                     y
                 });
                 assert_eq!(bits(&y[0]), bits(&y[1]), "{} {rows}×{inputs}×{outputs} {accum:?}", isa.name());

@@ -3,12 +3,12 @@
 mod common;
 
 use common::{bits, values};
+use elbo_kernels::activation::{Activation, forward};
 use elbo_kernels::gemm::{Accum, Transpose, gemm, gemm_scratch, gradient_tile, rows_product};
 use elbo_kernels::panels::Panels;
 use elbo_kernels::par::Par;
 use elbo_kernels::{Element, Isa, Mat, MatMut};
 
-/// A cheap, fixed sequence of values in [-1, 1).
 /// `C (+)= A B (+ bias)`, one chain of fused multiply-adds per element.
 fn naive<E: Element>(
     (m, k, n): (usize, usize, usize),
@@ -72,7 +72,16 @@ fn check_rows<E: Element>() {
                 let mut c = if accum == Accum::Add { values::<E>(m * ldc, 4) } else { vec![nan; m * ldc] };
                 let before = c.clone();
                 let x = Mat::new(&a, m, k, lda);
-                rows_product(isa, x, &layout, &packed, bias, accum, MatMut::new(&mut c, m, n, ldc));
+                rows_product(
+                    isa,
+                    x,
+                    &layout,
+                    &packed,
+                    bias,
+                    Activation::Identity,
+                    accum,
+                    MatMut::new(&mut c, m, n, ldc),
+                );
                 let start = |i: usize, j: usize| if accum == Accum::Add { before[i * ldc + j] } else { E::ZERO };
                 let expected = naive((m, k, n), |i, p| a[i * lda + p], |p, j| b[p * n + j], start, bias);
                 let found: Vec<E> = (0..m).flat_map(|i| c[i * ldc..][..n].to_vec()).collect();
@@ -85,6 +94,37 @@ fn check_rows<E: Element>() {
                     );
                 }
             }
+        }
+    }
+}
+
+/// What a product leaves, its activation in its epilogue or after it.
+#[test]
+fn the_epilogue_is_the_activation() {
+    for (m, k, n) in SHAPES {
+        let (a, b, bias) = (values::<f32>(m * k, 1), values::<f32>(k * n, 2), values::<f32>(n, 3));
+        let layout = Panels::new(k, n);
+        let mut packed = vec![0.0; layout.len()];
+        layout.pack(&b, [n, 1], &mut packed);
+        for (&isa, f) in Isa::available().iter().flat_map(|isa| [Activation::Relu, Activation::Tanh].map(|f| (isa, f)))
+        {
+            let product = |f| {
+                let (x, mut y) = (Mat::new(&a, m, k, k), vec![f32::NAN; m * (n + 2)]);
+                rows_product(
+                    isa,
+                    x,
+                    &layout,
+                    &packed,
+                    Some(&bias),
+                    f,
+                    Accum::Replace,
+                    MatMut::new(&mut y, m, n, n + 2),
+                );
+                y
+            };
+            let (once, mut after) = (product(f), product(Activation::Identity));
+            after.chunks_exact_mut(n + 2).for_each(|row| forward(isa, f, &mut row[..n]));
+            assert_eq!(bits(&once), bits(&after), "{} {f:?} {m}×{k}×{n}", isa.name());
         }
     }
 }
@@ -180,5 +220,14 @@ fn shapes_that_disagree_are_named() {
     let (x, mut y) = (vec![0f32; 6], vec![0f32; 8]);
     let layout = Panels::new(4, 4);
     let w = vec![0f32; layout.len()];
-    rows_product(Isa::PORTABLE, Mat::new(&x, 2, 3, 3), &layout, &w, None, Accum::Replace, MatMut::new(&mut y, 2, 4, 4));
+    rows_product(
+        Isa::PORTABLE,
+        Mat::new(&x, 2, 3, 3),
+        &layout,
+        &w,
+        None,
+        Activation::Identity,
+        Accum::Replace,
+        MatMut::new(&mut y, 2, 4, 4),
+    );
 }

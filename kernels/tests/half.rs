@@ -1,5 +1,6 @@
 //! bf16: rounding, pairs, and products of pairs, the same bits from every instruction set.
 
+use elbo_kernels::activation::Activation;
 use elbo_kernels::gemm::{Accum, gradient_tile, rows_product_half};
 use elbo_kernels::half::{Pair, dot2, pair_rows, round};
 use elbo_kernels::panels::Panels;
@@ -107,16 +108,16 @@ fn a_rows_product_of_pairs_is_the_chain() {
                 let from = &packed[p.offset..][..k * p.width];
                 pair_rows(isa, from, p.width, &mut pairs[q.offset..][..k.div_ceil(2) * q.width]);
             }
-            for bias in [None, Some(&bias[..])] {
+            for (bias, f) in [(None, Activation::Identity), (Some(&bias[..]), Activation::Relu)] {
                 let mut c = vec![f32::NAN; m * (n + 2)];
                 let x = Mat::new(&a, m, k, k + 3);
-                rows_product_half(isa, x, &layout, &pairs, bias, MatMut::new(&mut c, m, n, n + 2));
+                rows_product_half(isa, x, &layout, &pairs, bias, f, MatMut::new(&mut c, m, n, n + 2));
                 for i in 0..m {
                     for j in 0..n {
                         let sum = (0..k).step_by(2).fold(0.0, |sum, p| {
                             dot2(sum, pair(a_at(i, p), a_at(i, p + 1)), pair(b_at(p, j), b_at(p + 1, j)))
                         });
-                        let expected = bias.map_or(sum, |bias| sum + bias[j]);
+                        let expected = bias.map_or(sum, |bias| (sum + bias[j]).max(0.0));
                         assert_eq!(c[i * (n + 2) + j].to_bits(), expected.to_bits(), "{} {m}×{k}×{n}", isa.name());
                     }
                     assert!(c[i * (n + 2) + n..(i + 1) * (n + 2)].iter().all(|x| x.is_nan()), "overrun");

@@ -1,5 +1,6 @@
 //! One row times packed weights: the bits of the product of many rows, on every instruction set.
 
+use elbo_kernels::activation::Activation;
 use elbo_kernels::gemm::{Accum, rows_product};
 use elbo_kernels::panels::Panels;
 use elbo_kernels::row::row_product;
@@ -56,7 +57,7 @@ fn agrees<E: Element>() {
             for &isa in Isa::available().iter().filter(|isa| isa.name() != "foreign") {
                 let mut want = start.clone();
                 let (rows, y) = (Mat::new(&x, 1, k, k), MatMut::new(&mut want, 1, n, n));
-                rows_product(isa, rows, &layout, &packed, bias, accum, y);
+                rows_product(isa, rows, &layout, &packed, bias, Activation::Identity, accum, y);
                 let mut got = [&start[..], &[guard; GUARD]].concat();
                 row_product(isa, &x, &layout, &packed, bias, accum, &mut got[..n]);
                 let bits = |y: &[E]| y.iter().map(|y| y.to_bits()).collect::<Vec<_>>();

@@ -10,7 +10,7 @@
 use super::{Domain, LOG_TAU, Likelihood, samples_per_row};
 use crate::layer::{Cache, Gradient, Init};
 use crate::tensor::{Buffer, Isa, Layout, Mat, MatMut, Params, Real, Slot};
-use elbo_kernels::{Element, sweep};
+use elbo_kernels::{Element, block, sweep};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
@@ -137,18 +137,22 @@ impl<F: Real> Likelihood<F> for Gaussian {
         let (rows, k, shared) = (eta.rows(), samples_per_row(x.rows(), eta.rows()), self.shared(p));
         // (rows, 1) or (rows, D), where the log-variance is learned
         let mut dv = cache.buffers.first_mut().map(|b| b.rows_mut(rows));
-        for (r, out) in out[..rows].iter_mut().enumerate() {
-            let (x, eta, w) = (x.row(r / k), eta.row(r), weights[r]);
-            *out = match (self.log_variance, shared, &mut dv) {
-                (_, Some((v, precision)), dv) => {
-                    let squared = sweep::squared_error_grad(isa, x, eta, w, F::from_f64(precision));
-                    if let Some(dv) = dv {
-                        let excess = Element::to_f64(squared) * precision - self.cols as f64;
-                        dv.row(r)[0] = w * F::from_f64(0.5 * excess);
-                    }
-                    self.value(squared, v, precision)
+        let (weights, out) = (&weights[..rows], &mut out[..rows]);
+        if let Some((v, precision)) = shared {
+            block::squared_error_grad(isa, x, eta, weights, F::from_f64(precision), out);
+            for (r, (out, &w)) in out.iter_mut().zip(weights).enumerate() {
+                if let Some(dv) = &mut dv {
+                    let excess = Element::to_f64(*out) * precision - self.cols as f64;
+                    dv.row(r)[0] = w * F::from_f64(0.5 * excess);
                 }
-                (LogVariance::PerDimension(slot), None, Some(dv)) => {
+                *out = self.value(*out, v, precision);
+            }
+            return;
+        }
+        for (r, out) in out.iter_mut().enumerate() {
+            let (x, eta, w) = (x.row(r / k), eta.row(r), weights[r]);
+            *out = match (self.log_variance, &mut dv) {
+                (LogVariance::PerDimension(slot), Some(dv)) => {
                     // The sweep replaces log-variances by their derivatives, so it gets a copy.
                     dv.row(r).copy_from_slice(&p.slot(&slot)[..self.cols]);
                     sweep::gaussian_log_prob_grad(isa, x, eta, dv.row(r), w)

@@ -6,7 +6,7 @@
 
 use super::{Posterior, Prior, StandardNormal, samples_per_row};
 use crate::tensor::{Isa, Mat, MatMut, Real};
-use elbo_kernels::sweep;
+use elbo_kernels::{block, sweep};
 
 /// `q(z | η) = N(μ, diag e^v)`, where η is [mean μ | log-variance v]. The log-variance is free: nothing bounds it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,17 +26,14 @@ impl DiagonalGaussian {
         prior: &StandardNormal,
         eta: Mat<F>,
         eps: Mat<F>,
-        mut z: MatMut<F>,
-        mut kl: MatMut<F>,
+        z: MatMut<F>,
+        kl: MatMut<F>,
     ) {
         if samples_per_row(eta.rows(), eps.rows()) > 1 {
             self.sample(isa, eta, eps, z);
             return prior.kl(isa, eta, kl);
         }
-        for r in 0..eta.rows() {
-            let (mean, v) = eta.row(r).split_at(self.latent);
-            sweep::sample_and_kl(isa, mean, v, eps.row(r), z.row(r), kl.row(r));
-        }
+        block::sample_and_kl(isa, eta, eps, z, kl);
     }
     /// The gradient of both into `deta`, which is replaced: [`sample_grad`](Posterior::sample_grad) of `dz`, and
     /// [`kl_grad`](Prior::kl_grad) by `weights`.
@@ -56,11 +53,7 @@ impl DiagonalGaussian {
             self.sample_grad(isa, eta, eps, dz, deta.reborrow());
             return prior.kl_grad(isa, eta, weights, deta);
         }
-        for r in 0..eta.rows() {
-            let (mean, v) = eta.row(r).split_at(self.latent);
-            let (dmean, dv) = deta.row(r).split_at_mut(self.latent);
-            sweep::sample_and_kl_grad(isa, mean, v, eps.row(r), dz.row(r), weights.row(r), dmean, dv);
-        }
+        block::sample_and_kl_grad(isa, eta, eps, dz, weights, deta);
     }
 }
 

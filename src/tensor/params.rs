@@ -6,6 +6,7 @@
 use super::profile::{Stage, lap, start};
 use super::tile::{Tile, Tiles};
 use super::{Cores, Layout, Noise, Precision, Real, Slab, Slot, Stream};
+use elbo_kernels::activation::Activation;
 use elbo_kernels::gemm::{Accum, rows_product, rows_product_half};
 use elbo_kernels::half::{Pair, pair_rows};
 use elbo_kernels::panels::{MAX_VECTORS, Panels};
@@ -176,14 +177,14 @@ impl<F: Real> Params<F> {
         self.for_each_tile(par, [], || (), |(), _, _, []| {});
     }
 
-    /// `Y = X W + b` for a weight and, if there is one, its bias: x is (rows, in), y (rows, out).
-    pub fn product(&self, isa: Isa, weight: &Slot, bias: Option<&Slot>, x: Mat<F>, y: MatMut<F>) {
-        let bias = bias.map(|slot| self.slot(slot));
+    /// `Y = f(X W + b)` for a weight and its bias: x is (rows, in), y (rows, out).
+    pub fn product(&self, isa: Isa, weight: &Slot, bias: &Slot, f: Activation, x: Mat<F>, y: MatMut<F>) {
+        let bias = Some(self.slot(bias));
         match (&self.copies, weight.pairs()) {
             (Copies::Half { weights, .. }, Some(at)) => {
-                half_product(isa, x, weight.panels(), &weights[at..], bias, y);
+                half_product(isa, x, weight.panels(), &weights[at..], bias, f, y);
             }
-            _ => rows_product(isa, x, weight.panels(), self.slot(weight), bias, Accum::Replace, y),
+            _ => rows_product(isa, x, weight.panels(), self.slot(weight), bias, f, Accum::Replace, y),
         }
     }
     /// `dX = dY Wᵀ`: dy is (rows, out), dx (rows, in). Panics when the layout kept no transpose of the weight.
@@ -196,10 +197,27 @@ impl<F: Real> Params<F> {
         match &self.copies {
             Copies::Full { transposed } => {
                 let at = start(weight.transposed());
-                rows_product(isa, dy, &turned, &transposed[at..at + turned.len()], None, Accum::Replace, dx);
+                rows_product(
+                    isa,
+                    dy,
+                    &turned,
+                    &transposed[at..at + turned.len()],
+                    None,
+                    Activation::Identity,
+                    Accum::Replace,
+                    dx,
+                );
             }
             Copies::Half { transposed, .. } => {
-                half_product(isa, dy, &turned, &transposed[start(weight.transposed_pairs())..], None, dx);
+                half_product(
+                    isa,
+                    dy,
+                    &turned,
+                    &transposed[start(weight.transposed_pairs())..],
+                    None,
+                    Activation::Identity,
+                    dx,
+                );
             }
         }
     }
@@ -236,9 +254,17 @@ impl Params<f32> {
     }
 }
 
-fn half_product<F: Real>(isa: Isa, x: Mat<F>, w: &Panels, packed: &[Pair], bias: Option<&[F]>, mut y: MatMut<F>) {
+fn half_product<F: Real>(
+    isa: Isa,
+    x: Mat<F>,
+    w: &Panels,
+    packed: &[Pair],
+    bias: Option<&[F]>,
+    f: Activation,
+    mut y: MatMut<F>,
+) {
     let x = Mat::new(F::singles(x.data()), x.rows(), x.cols(), x.stride());
     let (rows, cols, stride) = (y.rows(), y.cols(), y.stride());
     let y = MatMut::new(F::singles_mut(y.data()), rows, cols, stride);
-    rows_product_half(isa, x, w, &packed[..w.pairs().len()], bias.map(F::singles), y);
+    rows_product_half(isa, x, w, &packed[..w.pairs().len()], bias.map(F::singles), f, y);
 }

@@ -5,6 +5,7 @@ use super::product::{PanelProduct, Target};
 use super::tile::Left;
 use crate::isa::Isa;
 use crate::mat::{Mat, MatMut};
+use crate::once::once;
 use crate::panels::Panels;
 use crate::par::{Par, for_each};
 use crate::simd::Element;
@@ -23,12 +24,25 @@ pub fn gemm_scratch(k: usize, n: usize) -> usize {
     Panels::new(k, n).len()
 }
 
-/// `C = op(A) op(B)` or `C += op(A) op(B)`. `scratch` holds at least [`gemm_scratch`] elements; nothing is allocated.
-/// With [`Par::Pool`], threads share the packing and split `C`.
-///
-/// Panics when shapes do not agree.
-#[allow(clippy::too_many_arguments, reason = "the BLAS signature")]
-pub fn gemm<E: Element>(
+once! {
+    /// `C = op(A) op(B)` or `C += op(A) op(B)`. `scratch` holds at least [`gemm_scratch`] elements; nothing is allocated.
+    /// With [`Par::Pool`], threads share the packing and split `C`.
+    ///
+    /// Panics when shapes do not agree.
+    pub fn gemm<E>(
+        isa: Isa,
+        par: Par,
+        a: (Transpose, Mat<'_, E>),
+        b: (Transpose, Mat<'_, E>),
+        accum: Accum,
+        c: MatMut<'_, E>,
+        scratch: &mut [E],
+    ) {
+        product(isa, par, a, b, accum, c, scratch);
+    }
+}
+
+fn product<E: Element>(
     isa: Isa,
     par: Par,
     (ta, a): (Transpose, Mat<E>),

@@ -137,6 +137,18 @@ pub fn gradient_tile<E: Element, X: Operand<E>>(
     accum: Accum,
     out: &mut [E],
 ) {
+    X::gradient_tile(isa, blocks, w, j, rows, accum, out);
+}
+
+pub(super) fn store<E: Element, X: Operand<E>>(
+    isa: Isa,
+    blocks: &Blocks<X>,
+    w: &Panels,
+    j: usize,
+    rows: Range<usize>,
+    accum: Accum,
+    out: &mut [E],
+) {
     let (p, m) = (w.panel(j), rows.len());
     check(blocks, w, &p, &rows, out.len());
     let part = Part { blocks, row: rows.start, col: p.col };
@@ -295,6 +307,18 @@ pub fn adam_tile<E: Element, X: Operand<E>>(
     rows: Range<usize>,
     state: [&mut [E]; 3],
 ) {
+    X::adam_tile(isa, step, blocks, w, j, rows, state);
+}
+
+pub(super) fn update<E: Element, X: Operand<E>>(
+    isa: Isa,
+    step: &AdamStep,
+    blocks: &Blocks<X>,
+    w: &Panels,
+    j: usize,
+    rows: Range<usize>,
+    state: [&mut [E]; 3],
+) {
     let (p, m) = (w.panel(j), rows.len());
     for part in &state {
         check(blocks, w, &p, &rows, part.len());
@@ -325,7 +349,7 @@ fn adam_rows<E: Element, X: Operand<E>>(
     let [p, m, v] = state.map(|x| x.chunks_mut(len));
     for (from, ((p, m), v)) in rows.clone().step_by(ROWS).zip(p.zip(m).zip(v)) {
         let g = &mut gradient[..p.len()];
-        gradient_tile(isa, blocks, w, j, from..(from + ROWS).min(rows.end), Accum::Replace, g);
+        store(isa, blocks, w, j, from..(from + ROWS).min(rows.end), Accum::Replace, g);
         adam(isa, step, p, m, v, g);
     }
 }

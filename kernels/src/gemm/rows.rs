@@ -3,23 +3,45 @@
 use super::Accum;
 use super::product::{PanelProduct, Target};
 use super::tile::Left;
+use crate::activation::{Activation, forward_rows};
 use crate::half::{Pair, pair_columns};
 use crate::isa::Isa;
 use crate::mat::{Mat, MatMut};
+use crate::once::once;
 use crate::panels::Panels;
 use crate::row::row_product;
 use crate::simd::Element;
 
-/// `Y = X W + b`: rows times packed weights. `x` is (B, in), `y` (B, out), `packed` the weights in the order of `w`
-/// (in, out), `bias` of `out` elements. Sequential: the caller splits rows.
-///
-/// Panics when shapes do not agree.
-pub fn rows_product<E: Element>(
+once! {
+    /// `Y = f(X W + b)`: rows times packed weights. `x` is (B, in), `y` (B, out), `packed` the weights in the order of `w`
+    /// (in, out), `bias` of `out` elements. Sequential: the caller splits rows.
+    ///
+    /// The bias is added to sums that are still in registers, the activation `f` applied to a panel that is still in the
+    /// first-level cache.
+    ///
+    /// Panics when shapes do not agree.
+    pub fn rows_product<E>(
+        isa: Isa,
+        x: Mat<'_, E>,
+        w: &Panels,
+        packed: &[E],
+        bias: Option<&[E]>,
+        act: Activation,
+        accum: Accum,
+        y: MatMut<'_, E>,
+    ) {
+        product(isa, x, w, packed, bias, act, accum, y);
+    }
+}
+
+#[allow(clippy::too_many_arguments, reason = "one for each quantity of the formula")]
+fn product<E: Element>(
     isa: Isa,
     x: Mat<E>,
     w: &Panels,
     packed: &[E],
     bias: Option<&[E]>,
+    act: Activation,
     accum: Accum,
     mut y: MatMut<E>,
 ) {
@@ -37,7 +59,8 @@ pub fn rows_product<E: Element>(
         return;
     }
     if m == 1 && !isa.is_foreign() {
-        return row_product(isa, x.row(0), w, packed, bias, accum, y.row(0));
+        row_product(isa, x.row(0), w, packed, bias, accum, y.row(0));
+        return activate(isa, act, y);
     }
     let a = Left { ptr: x.data().as_ptr(), row: x.stride(), col: 1 };
     let stride = y.stride();
@@ -49,6 +72,14 @@ pub fn rows_product<E: Element>(
         let bias = bias.map(|b| b[p.col..].as_ptr());
         // SAFETY: the shapes were asserted, and Mat and MatMut hold what they claim.
         unsafe { PanelProduct { isa, m, k, a, filled: x.filled(), b, width: p.width, first: accum, c, bias }.run() };
+        activate(isa, act, y.reborrow().columns(p.col, p.width.min(n - p.col)));
+    }
+}
+
+/// The epilogue of a panel.
+fn activate<E: Element>(isa: Isa, act: Activation, y: MatMut<E>) {
+    if act != Activation::Identity {
+        forward_rows(isa, act, y);
     }
 }
 
@@ -62,7 +93,15 @@ const HALF_STRIDE: usize = HALF_COLS / 2 + 16;
 /// weights as [`pair_rows`](crate::half::pair_rows) of each panel, in the order of `w.pairs()`.
 ///
 /// Panics when shapes do not agree.
-pub fn rows_product_half(isa: Isa, x: Mat<f32>, w: &Panels, packed: &[Pair], bias: Option<&[f32]>, mut y: MatMut<f32>) {
+pub fn rows_product_half(
+    isa: Isa,
+    x: Mat<f32>,
+    w: &Panels,
+    packed: &[Pair],
+    bias: Option<&[f32]>,
+    act: Activation,
+    mut y: MatMut<f32>,
+) {
     let (rows, cols, n, pairs) = (x.rows(), x.cols(), y.cols(), w.pairs());
     assert!(
         y.rows() == rows
@@ -105,6 +144,9 @@ pub fn rows_product_half(isa: Isa, x: Mat<f32>, w: &Panels, packed: &[Pair], bia
                 };
                 // SAFETY: the shapes were asserted, MatMut holds what it claims, and `rounded` has m rows.
                 unsafe { product.run_pairs() };
+                if last {
+                    activate(isa, act, y.reborrow().block(top, m, p.col, p.width.min(n - p.col)));
+                }
             }
             from += k;
             if last {

@@ -1,9 +1,14 @@
 //! The micro-tile: a few rows by a few vectors of the output, held in registers while `k` runs.
 
+use super::Accum;
+use super::gradient::{self, Blocks};
 use crate::filled::GROUP;
 use crate::half::Pair;
 use crate::isa::{Isa, Op, sealed};
+use crate::panels::Panels;
 use crate::simd::{Element, LANES, Simd};
+use crate::update::AdamStep;
+use core::ops::Range;
 
 /// A left operand by address: element `(i, p)` at `ptr + i * row + p * col`.
 #[derive(Clone, Copy)]
@@ -75,23 +80,66 @@ pub trait Operand<E>: Copy + Send + Sync + sealed::Sealed + 'static {
     fn run<O: Op<E>>(isa: Isa, op: O) -> O::Out
     where
         E: Element;
+    /// [`gradient_tile`](super::gradient_tile) of such operands.
+    fn gradient_tile(
+        isa: Isa,
+        blocks: &Blocks<Self>,
+        w: &Panels,
+        j: usize,
+        rows: Range<usize>,
+        accum: Accum,
+        out: &mut [E],
+    );
+    /// [`adam_tile`](super::adam_tile) of such operands.
+    fn adam_tile(
+        isa: Isa,
+        step: &AdamStep,
+        blocks: &Blocks<Self>,
+        w: &Panels,
+        j: usize,
+        rows: Range<usize>,
+        state: [&mut [E]; 3],
+    );
 }
 
-impl<E: Element> Operand<E> for E {
-    type Multiply = Singles;
-    const PLAIN: bool = true;
-    fn run<O: Op<E>>(isa: Isa, op: O) -> O::Out {
-        isa.run_fused(op)
-    }
+/// Compiled here, once for each kind of operand, and not again in every crate that calls them.
+macro_rules! operand {
+    ($operand:ty, $element:ty, $multiply:ty, $plain:literal, $run:ident) => {
+        impl Operand<$element> for $operand {
+            type Multiply = $multiply;
+            const PLAIN: bool = $plain;
+            fn run<O: Op<$element>>(isa: Isa, op: O) -> O::Out {
+                isa.$run(op)
+            }
+            fn gradient_tile(
+                isa: Isa,
+                blocks: &Blocks<Self>,
+                w: &Panels,
+                j: usize,
+                rows: Range<usize>,
+                accum: Accum,
+                out: &mut [$element],
+            ) {
+                gradient::store(isa, blocks, w, j, rows, accum, out);
+            }
+            fn adam_tile(
+                isa: Isa,
+                step: &AdamStep,
+                blocks: &Blocks<Self>,
+                w: &Panels,
+                j: usize,
+                rows: Range<usize>,
+                state: [&mut [$element]; 3],
+            ) {
+                gradient::update(isa, step, blocks, w, j, rows, state);
+            }
+        }
+    };
 }
 
-impl Operand<f32> for Pair {
-    type Multiply = Pairs;
-    const PLAIN: bool = false;
-    fn run<O: Op<f32>>(isa: Isa, op: O) -> O::Out {
-        isa.run_half(op)
-    }
-}
+operand!(f32, f32, Singles, true, run_fused);
+operand!(f64, f64, Singles, true, run_fused);
+operand!(Pair, f32, Pairs, false, run_half);
 
 /// What to compute in tiles, and where the results go. `i` and `col` are a tile's first row and column.
 ///

@@ -1,6 +1,7 @@
 //! The elementwise half of the kernels against plain oracles, on every instruction set of this processor.
 
 mod activation;
+mod block;
 mod math;
 mod reduce;
 mod reference;
