@@ -25,7 +25,7 @@ mod settings;
 mod trainer;
 
 #[cfg(feature = "files")]
-pub use checkpoint::CHECKPOINT_FILE;
+pub use checkpoint::{CHECKPOINT_FILE, CheckpointInfo};
 pub use config::{TrainConfig, check_data};
 pub use evaluate::{Evaluation, Metrics, active_units, evaluate, filler};
 #[cfg(feature = "files")]
