@@ -115,7 +115,7 @@ impl Trial {
                 // Only pictures may be missing, and only a lock be done without; a folder that is there need not be made.
                 let (doing, path) = operation.split_once(' ').unwrap();
                 let needless = ["open", "mkdir"].contains(&doing) && Path::new(path).is_dir();
-                let picture = stderr.contains("warning: ") && [".svg", ".png"].iter().any(|end| stderr.contains(end));
+                let picture = stderr.contains("warning: ") && stderr.contains("complete but for its pictures");
                 assert!(needless || (picture && stderr.contains(fault.words)), "{what}");
             }
             Some(2) => assert!(stderr.contains(fault.words) && stderr.contains("faulty"), "{what}"),
