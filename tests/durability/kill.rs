@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 /// A run is killed so often at most; then it may end.
 const KILLS_OF_A_RUN: usize = 6;
+/// Of a run.
+const EPOCHS: usize = 50;
 
 #[derive(Debug, Default)]
 struct Tally {
@@ -29,16 +31,35 @@ fn left_of(job: &Job, run: &str) -> Vec<PathBuf> {
     [leftovers(&job.path(run)), leftovers(&job.runs())].concat()
 }
 
-/// Kills the child after `delay`, or where it is `in_a_write` when it next has a temporary file; `before` are others'. Says
-/// whether it was still alive.
-fn kill(child: &mut Child, job: &Job, run: &str, before: &[PathBuf], (delay, in_a_write): (Duration, bool)) -> bool {
-    let start = Instant::now();
+/// Epochs in a run's record.
+fn epochs(job: &Job, run: &str) -> usize {
+    let record = fs::read(job.path(run).join("metrics.jsonl")).unwrap_or_default();
+    record.iter().filter(|&&byte| byte == b'\n').count()
+}
+
+/// The moment at which a run is to be killed.
+struct Moment {
+    /// Epochs in its record, so that slow and fast machines are met at the same moments.
+    epochs: usize,
+    /// Time after that.
+    delay: Duration,
+    /// Then, whether to wait for a temporary file, of which some were there before.
+    in_a_write: bool,
+    before: Vec<PathBuf>,
+}
+
+/// Kills the child, and says whether it was still alive.
+fn kill(child: &mut Child, job: &Job, run: &str, moment: &Moment) -> bool {
+    let mut reached = None;
     loop {
         if child.try_wait().unwrap().is_some() {
             return false;
         }
-        let writes = || left_of(job, run).iter().any(|path| !before.contains(path));
-        if start.elapsed() >= delay && (!in_a_write || writes()) {
+        if reached.is_none() && epochs(job, run) >= moment.epochs {
+            reached = Some(Instant::now());
+        }
+        let writes = || left_of(job, run).iter().any(|path| !moment.before.contains(path));
+        if reached.is_some_and(|at| at.elapsed() >= moment.delay) && (!moment.in_a_write || writes()) {
             child.kill().unwrap();
             return child.wait().unwrap().code().is_none();
         }
@@ -63,26 +84,28 @@ fn examine(job: &Job, run: &str, before: &[PathBuf], had_model: &mut bool, tally
 }
 
 fn kill_and_go_on(kills: usize, seed: u64) {
-    const PLAIN: &str = "--hidden 256 --latent 4 --batch-size 20 --epochs 60 --threads 1 --quiet";
+    const PLAIN: &str = "--hidden 256 --latent 4 --batch-size 20 --epochs 50 --threads 1 --quiet";
     const FULL: &str = "--hidden 256 --latent 4 --batch-size 20 --epochs 50 --threads 2 --quiet --validation 0.2 \
                         --binarize dynamic --clip 1 --warmup-epochs 9 --schedule cosine";
     let begun = Instant::now();
-    let jobs = [PLAIN, FULL].map(|flags| {
-        let start = Instant::now();
-        (Job::new(flags), start.elapsed())
-    });
+    let jobs = [PLAIN, FULL].map(Job::new);
     let (mut rng, mut tally, mut number) = (ChaCha8Rng::seed_from_u64(seed), Tally::default(), 0);
     while tally.kills < kills {
-        let ((job, takes), run) = (&jobs[number % jobs.len()], format!("run-{number}"));
+        let (job, run) = (&jobs[number % jobs.len()], format!("run-{number}"));
         let (mut had_model, mut alive) = (false, true);
         for _ in 0..KILLS_OF_A_RUN.min(kills - tally.kills) {
-            let (before, delay) = (left_of(job, &run), takes.mul_f64(rng.random_range(0.0..0.9)));
+            let moment = Moment {
+                epochs: epochs(job, &run) + rng.random_range(0..EPOCHS / KILLS_OF_A_RUN * 2),
+                delay: Duration::from_micros(rng.random_range(0..20_000)),
+                in_a_write: rng.random_bool(0.6),
+                before: left_of(job, &run),
+            };
             let mut child = job.go_on(&run).spawn().unwrap();
-            alive = kill(&mut child, job, &run, &before, (delay, rng.random_bool(0.6)));
+            alive = kill(&mut child, job, &run, &moment);
             if !alive {
                 break;
             }
-            examine(job, &run, &before, &mut had_model, &mut tally);
+            examine(job, &run, &moment.before, &mut had_model, &mut tally);
         }
         job.assert_ends_the_same(&run, &format!("seed {seed}, killed: {alive}"));
         tally.finished += usize::from(alive);
