@@ -3,6 +3,7 @@
 use super::Common;
 use super::model::Subject;
 use crate::error::Result;
+use crate::train::CheckpointInfo;
 use serde_json::{Map, Value, json};
 use std::path::PathBuf;
 
@@ -12,10 +13,12 @@ use std::path::PathBuf;
 Examples:
   elbo info runs/f
   elbo info runs/f/model.safetensors --json
+  elbo info runs/f/checkpoint           where the run stands
 
-The digest is the SHA-256 of all parameters in canonical order: equal runs have equal digests.")]
+The digest is the SHA-256 of all parameters in canonical order: equal runs have equal digests, on any
+machine, in a model and in a checkpoint.")]
 pub struct Info {
-    /// A run's folder, or a model's file
+    /// A run's folder, or the file of a model or a checkpoint
     run: PathBuf,
     #[command(flatten)]
     common: Common,
@@ -23,6 +26,18 @@ pub struct Info {
 
 impl Info {
     pub(super) fn run(&self) -> Result<()> {
+        if let Some(c) = CheckpointInfo::find(&self.run)? {
+            let json = json!({
+                "kind": "checkpoint",
+                "digest": c.digest,
+                "parameters": c.parameters,
+                "epoch": c.epoch,
+                "step": c.step,
+                "batch": c.batch,
+                "training": c.settings,
+            });
+            return self.common.console().report(&json, text(&json));
+        }
         let subject = Subject::load(&self.run, &self.common)?;
         let (saved, config) = (&subject.saved, subject.saved.vae.config());
         let info = &saved.info;

@@ -1,8 +1,8 @@
 //! What a person sees of a training run: a bar on a terminal, a line an epoch where the standard error is piped.
 
 use super::console::{Console, complain};
-use crate::error::Result;
-use crate::train::{EpochReport, Flow, Metrics, MetricsLine, Observer, StepReport, Trainer};
+use crate::error::{Error, Result};
+use crate::train::{EpochReport, Flow, Metrics, MetricsLine, Observer, StepReport, Trainer, WARNING};
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -17,6 +17,8 @@ pub struct Progress {
     bar: Option<ProgressBar>,
     drawn: Instant,
     active_units: Option<usize>,
+    /// Why the standard output is incomplete, if it is.
+    unsaid: Option<Error>,
 }
 
 impl Progress {
@@ -37,13 +39,20 @@ impl Progress {
             bar.reset_eta();
             bar
         });
-        Progress { console, bar, drawn: Instant::now(), active_units: None }
+        Progress { console, bar, drawn: Instant::now(), active_units: None, unsaid: None }
     }
     /// Takes the bar away.
     pub fn finish(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
+    }
+    /// Whether the standard output has every line.
+    ///
+    /// # Errors
+    /// Why it has not. That ends no training: `metrics.jsonl` has the same lines.
+    pub fn said(&self) -> Result<()> {
+        self.unsaid.clone().map_or(Ok(()), Err)
     }
     fn say(&self, line: &str) {
         match &self.bar {
@@ -69,11 +78,11 @@ impl Observer for Progress {
     fn epoch(&mut self, trainer: &Trainer, report: &EpochReport) -> Result<Flow> {
         self.active_units = Some(report.active_units);
         self.say(&line(report, trainer.config().epochs));
-        if self.console.json {
+        if self.console.json && self.unsaid.is_none() {
             let write = || self.console.data(|w| writeln!(w, "{}", MetricsLine::from(report).to_json()));
-            match &self.bar {
-                Some(bar) => bar.suspend(write)?,
-                None => write()?,
+            if let Err(e) = self.bar.as_ref().map_or_else(write, |bar| bar.suspend(write)) {
+                complain(format_args!("{WARNING}{e}; training goes on without it"));
+                self.unsaid = Some(e);
             }
         }
         Ok(Flow::Continue)

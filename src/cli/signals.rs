@@ -43,6 +43,10 @@ impl Signals {
         }
         &self.deadly
     }
+    /// From here on, the next signal ends the program.
+    pub fn release(&self) {
+        self.deadly.store(true, Ordering::SeqCst);
+    }
     /// The signal that was noted.
     pub fn caught(&self) -> Option<u8> {
         match self.caught.load(Ordering::SeqCst) {

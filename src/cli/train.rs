@@ -34,7 +34,8 @@ A run folder has config.toml, metrics.jsonl, model.safetensors (the best epoch i
 is given, else the last), checkpoint, loss.svg, samples.png and reconstructions.png. Equal seeds
 give equal models, whatever the threads.
 
-Ctrl-C finishes the batch, writes a checkpoint and says how to go on; a second one stops at once."
+Ctrl-C finishes the batch (an evaluation is left for later), writes a checkpoint and says how to go
+on; a second one stops at once."
 )]
 pub struct Train {
     /// Data: mnist, mnist-full, fashion-mnist, gaussian-2d, or a path (IDX, NPY, CSV, or a folder)
@@ -128,32 +129,37 @@ fn pair(text: &str) -> std::result::Result<[f64; 2], String> {
 impl Train {
     pub(super) fn run(&self, signals: &Signals) -> Result<End> {
         let console = self.common.console();
-        let (mut run, mut trainer, notes) = self.open(signals)?;
+        // Until it is open, a signal ends the program: the folder is made whole, or as it was.
+        let (mut run, mut trainer, notes) = self.open()?;
+        signals.catch();
         introduce(&console, &run, &trainer, &notes);
         let mut progress = Progress::new(console, &trainer);
-        let outcome = run.train(&mut trainer, &mut progress, signals.catch());
+        let outcome = run.fit(&mut trainer, &mut progress, signals.catch());
         progress.finish();
-        match (outcome?, signals.caught()) {
-            (Outcome::Interrupted, Some(signal)) => {
-                let state = trainer.state();
-                console.say(format_args!(
-                    "{} in epoch {} after step {}; go on with\n  {}",
-                    signals::name(signal),
-                    state.epoch + 1,
-                    state.step,
-                    run.resume_command()
-                ));
-                Ok(End::Signal(signal))
-            }
-            (outcome, _) => {
-                conclude(&console, &run, &trainer, outcome)?;
-                Ok(End::Done)
-            }
+        let outcome = outcome?;
+        if let Some(signal) = signals.caught() {
+            console.say(format_args!(
+                "{} {}; go on with\n  {}",
+                signals::name(signal),
+                at(&trainer),
+                run.resume_command()
+            ));
+            return Ok(End::Signal(signal));
         }
+        // All that a signal could cost from here on are pictures.
+        signals.release();
+        if let Err(e) = run.draw(&trainer) {
+            complain(format_args!(
+                "{WARNING}{e}\nthe run is complete but for its pictures; {} draws them",
+                run.resume_command()
+            ));
+        }
+        conclude(&console, &run, &trainer, outcome)?;
+        progress.said().map(|()| End::Done)
     }
 
     /// The run at its start, or where it was left.
-    fn open(&self, signals: &Signals) -> Result<(RunFolder, Trainer, Vec<String>)> {
+    fn open(&self) -> Result<(RunFolder, Trainer, Vec<String>)> {
         let (flags, ex) = (self.settings(), self.common.exec()?);
         if let Some(path) = &self.resume {
             return RunFolder::resume(path, &flags, self.memory.memory, ex);
@@ -166,8 +172,6 @@ impl Train {
         let (mut config, mut notes) = settings.resolve(&data)?;
         notes.extend(config.fit_precision(ex.isa()).map(|why| format!("{WARNING}{why}")));
         let trainer = Trainer::new(config, data, ex)?;
-        // From here on there is a folder, which an early signal must not leave without a checkpoint.
-        signals.catch();
         let run = RunFolder::create(&place, &trainer, &source(settings.data.as_deref().unwrap_or_default()))?;
         Ok((run, trainer, notes))
     }
@@ -202,6 +206,15 @@ impl Train {
     }
 }
 
+/// Where a run stands, for a message.
+fn at(trainer: &Trainer) -> String {
+    let state = trainer.state();
+    match state.epoch >= trainer.config().epochs {
+        true => "after the last epoch, before the pictures".to_owned(),
+        false => format!("in epoch {} after step {}", state.epoch + 1, state.step),
+    }
+}
+
 /// Where the data are, in words that hold in any folder: a known name, or an absolute path.
 fn source(data: &str) -> String {
     match std::path::absolute(data) {
@@ -229,6 +242,7 @@ fn introduce(console: &Console, run: &RunFolder, trainer: &Trainer, notes: &[Str
     let from = match (state.epoch, state.batch) {
         (0, 0) => String::new(),
         (epoch, _) if epoch >= config.epochs => ", all done: --epochs N goes on".to_owned(),
+        (epoch, batch) if batch == trainer.steps_per_epoch() => format!(" from the end of epoch {}", epoch + 1),
         (epoch, batch) => format!(" from epoch {} batch {}", epoch + 1, batch + 1),
     };
     console.say(format_args!(

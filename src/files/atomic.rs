@@ -2,17 +2,21 @@
 //!
 //! [`write()`] fills a temporary file in the target's own folder (a rename is atomic only within a file system), syncs
 //! it, renames it over the target and syncs the folder. Whatever fails on the way, the previous file is untouched and
-//! the temporary one is removed; only a killed process can leave one behind, named `.elbo-*.tmp`.
+//! the temporary one is removed; only a killed process can leave one behind, named `.elbo-*.tmp`, for
+//! [`remove_leftovers`] to find. A whole folder comes into being in the same way, as [`Staged`].
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::Path;
 
-use tempfile::{Builder, NamedTempFile};
+use tempfile::{Builder, NamedTempFile, TempDir};
 
 use crate::{Error, Result};
 
 const BUFFER: usize = 1 << 16;
+
+/// How the names of temporary files begin and end.
+const TEMPORARY: (&str, &str) = (".elbo-", ".tmp");
 
 /// Replaces `path` by what `fill` writes, or leaves it as it was.
 ///
@@ -50,7 +54,7 @@ pub fn write(path: impl AsRef<Path>, fill: impl FnOnce(&mut dyn Write) -> io::Re
 /// Appends `line` and a line feed to `path`, creating the file if need be, and waits until it is on the disk.
 ///
 /// # Errors
-/// Names `path` when it cannot be opened or written.
+/// Names `path` when it cannot be opened or written; it is then as long as before, if the system allows that much.
 ///
 /// # Panics
 /// If `line` itself holds a line feed.
@@ -59,9 +63,14 @@ pub fn append_line(path: impl AsRef<Path>, line: &str) -> Result<()> {
     let path = path.as_ref();
     let append = || {
         let mut file = OpenOptions::new().append(true).create(true).open(path)?;
+        let before = file.metadata()?.len();
         // One call for the whole line: a reader that follows the file sees whole lines.
-        file.write_all(format!("{line}\n").as_bytes())?;
-        file.sync_data()
+        let appended = file.write_all(format!("{line}\n").as_bytes()).and_then(|()| file.sync_data());
+        if appended.is_err() {
+            // Half a line would spoil the next one. If it stays, the first error still says why.
+            let _ = file.set_len(before);
+        }
+        appended
     };
     append().map_err(|e| failure("append to", path, &e))
 }
@@ -86,6 +95,79 @@ pub fn truncate_lines(path: impl AsRef<Path>, n: usize) -> Result<usize> {
     Ok(lines)
 }
 
+/// Removes what killed writers left in `folder`; nobody may be writing there.
+///
+/// # Errors
+/// Names a file that cannot be removed, or the folder if it cannot be read.
+pub fn remove_leftovers(folder: impl AsRef<Path>) -> Result<()> {
+    let folder = folder.as_ref();
+    let unreadable = |e: io::Error| Error::io("read the folder", folder, &e);
+    for entry in fs::read_dir(folder).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if name.starts_with(TEMPORARY.0) && name.ends_with(TEMPORARY.1) && path.is_file() {
+            fs::remove_file(&path).map_err(|e| Error::io("remove", &path, &e))?;
+        }
+    }
+    Ok(())
+}
+
+/// A folder that gets its name when all that belongs into it is there. Dropped without one, it is removed.
+///
+/// ```
+/// # let scratch = tempfile::tempdir().unwrap();
+/// use elbo::files::atomic::{self, Staged};
+/// let (folder, name) = (Staged::new(scratch.path())?, scratch.path().join("run"));
+/// atomic::write(folder.path().join("config.toml"), |w| writeln!(w, "epochs = 3"))?;
+/// assert!(!name.exists());
+/// assert!(folder.rename(&name)?.is_none() && name.join("config.toml").is_file());
+/// // A name that is taken is left to its owner.
+/// assert!(Staged::new(scratch.path())?.rename(&name)?.is_some() && name.join("config.toml").is_file());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Staged {
+    folder: TempDir,
+}
+
+impl Staged {
+    /// An empty folder in `parent`, with the permissions of any new folder.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn new(parent: impl AsRef<Path>) -> io::Result<Staged> {
+        let mut builder = Builder::new();
+        builder.prefix(TEMPORARY.0).suffix(TEMPORARY.1);
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
+        builder.tempdir_in(parent).map(|folder| Staged { folder }).map_err(plain)
+    }
+    /// Where it is for now.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+    /// Names it `path`, beside where it is, and gives it back if that is taken.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn rename(mut self, path: impl AsRef<Path>) -> io::Result<Option<Staged>> {
+        use io::ErrorKind::{AlreadyExists, DirectoryNotEmpty, NotADirectory};
+        let path = path.as_ref();
+        // A rename would replace an empty folder.
+        if fs::symlink_metadata(path).is_ok() {
+            return Ok(Some(self));
+        }
+        match fs::rename(self.path(), path) {
+            Ok(()) => {
+                self.folder.disable_cleanup(true);
+                sync_folder(parent(path)).map(|()| None)
+            }
+            Err(e) if matches!(e.kind(), AlreadyExists | DirectoryNotEmpty | NotADirectory) => Ok(Some(self)),
+            Err(e) => Err(e),
+        }
+    }
+}
+
 /// How many of the first `n` lines are complete, their bytes, and the bytes of the file.
 fn first_lines(path: &Path, n: usize) -> io::Result<(usize, u64, u64)> {
     let file = File::open(path)?;
@@ -105,10 +187,7 @@ fn first_lines(path: &Path, n: usize) -> io::Result<(usize, u64, u64)> {
 }
 
 fn replace(path: &Path, old: Option<&Metadata>, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
-    let folder = match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
+    let folder = parent(path);
     let temporary = create_temporary(folder)?;
     if let Some(old) = old {
         temporary.as_file().set_permissions(old.permissions())?;
@@ -118,21 +197,33 @@ fn replace(path: &Path, old: Option<&Metadata>, fill: impl FnOnce(&mut dyn Write
     writer.flush()?;
     drop(writer);
     temporary.as_file().sync_all()?;
-    temporary.persist(path)?;
+    // Its own name is removed when this is dropped: nothing, once it is renamed.
+    let temporary = temporary.into_temp_path();
+    fs::rename(&temporary, path)?;
     sync_folder(folder)
+}
+
+/// The folder that a path is in.
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    }
 }
 
 fn create_temporary(folder: &Path) -> io::Result<NamedTempFile> {
     let mut builder = Builder::new();
-    builder.prefix(".elbo-").suffix(".tmp");
+    builder.prefix(TEMPORARY.0).suffix(TEMPORARY.1);
     // tempfile makes secrets (0600) by default; these files are ordinary ones, and the umask has the last word.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    // tempfile adds the temporary name to the system's words; only the target's name means something to a reader.
-    builder.tempfile_in(folder).map_err(|e| {
-        let text = e.to_string();
-        io::Error::new(e.kind(), text.split(" at path ").next().unwrap_or_default())
-    })
+    builder.tempfile_in(folder).map_err(plain)
+}
+
+/// tempfile adds the temporary name to the system's words; only the target's name means something to a reader.
+fn plain(e: io::Error) -> io::Error {
+    let text = e.to_string();
+    io::Error::new(e.kind(), text.split(" at path ").next().unwrap_or_default())
 }
 
 /// Makes the rename itself durable, where the system has such a thing and lets us.

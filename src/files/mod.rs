@@ -2,4 +2,6 @@
 //! new one and never a mixture, and [`tensors`] is the safetensors format of models and checkpoints.
 
 pub mod atomic;
+#[doc = include_str!("format.md")]
+pub mod format {}
 pub mod tensors;

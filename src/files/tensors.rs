@@ -1,16 +1,7 @@
 //! Models and checkpoints: safetensors files that PyTorch and numpy read, the same bytes for the same content.
 //!
-//! # Format
-//! A [safetensors](https://huggingface.co/docs/safetensors) file is the header's length (u64, little endian), the
-//! header (JSON: for each tensor its type, shape and place), and the tensors' bytes in C order, little endian.
-//! elbo adds rules of its own:
-//!
-//! - The header's `__metadata__` holds exactly one entry, `elbo`: a string that is compact JSON, an object with its
-//!   keys sorted at every level. Its key `format` is the version of these rules, now 1; all else is the writer's.
-//! - Tensors are F32, F64 or U64. Eight-byte tensors come first so that all are aligned; within that, they keep
-//!   the order they were given in.
-//!
-//! So nothing depends on a hash map's order, and [`TensorFile::read`] gives the tensors back in the file's order.
+//! The format is described in [`format`](super::format). Nothing in it depends on a hash map's order, and
+//! [`TensorFile::read`] gives the tensors back in the file's order.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};

@@ -6,6 +6,7 @@ use crate::tensor::{Exec, Par, Params, Precision, Real};
 use elbo_kernels::par::for_each_mut;
 use elbo_kernels::reduce::log_sum_exp;
 use ndarray::{ArrayView2, ArrayViewMut1, ArrayViewMut2};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Rows of a block, as in training.
 const BLOCK_ROWS: usize = 64;
@@ -37,14 +38,17 @@ pub struct Inference<'m, F> {
     ex: &'m Exec,
     blocks: Vec<Block<F>>,
     sampled: Vec<Block<F>>,
+    stop: Option<&'m AtomicBool>,
 }
 
-/// A sweep over rows: how many, how they fall into blocks, and what each costs in multiplications and additions.
+/// A sweep over rows: how many, how they fall into blocks, what each costs in multiplications and additions, and what
+/// ends it early.
 #[derive(Clone, Copy)]
-struct Rows {
+struct Rows<'s> {
     count: usize,
     block: usize,
     flops: f64,
+    stop: Option<&'s AtomicBool>,
 }
 
 /// Calls `pass` for each block of each chunk of rows, on every thread that the work is worth, then `done` for each in
@@ -52,7 +56,7 @@ struct Rows {
 fn sweep<F: Real>(
     ex: &Exec,
     blocks: &mut [Block<F>],
-    rows: Rows,
+    rows: Rows<'_>,
     pass: impl Fn(usize, &mut Block<F>) + Sync,
     done: impl FnMut(usize, &Block<F>) + Send,
 ) {
@@ -68,11 +72,14 @@ fn sweep<F: Real>(
 fn chunks<F: Real>(
     par: Par,
     blocks: &mut [Block<F>],
-    rows: Rows,
+    rows: Rows<'_>,
     pass: impl Fn(usize, &mut Block<F>) + Sync,
     mut done: impl FnMut(usize, &Block<F>),
 ) {
     for start in (0..rows.count).step_by(blocks.len() * rows.block) {
+        if rows.stop.is_some_and(|stop| stop.load(Ordering::Relaxed)) {
+            return;
+        }
         let left = rows.count - start;
         let share = left.div_ceil(blocks.len()).next_multiple_of(8).min(rows.block);
         let first = |i: usize| start + i * share;
@@ -99,7 +106,14 @@ impl<'m, F: Real> Inference<'m, F> {
             block
         };
         let blocks = (0..ex.workers()).map(|_| block()).collect();
-        Inference { vae, params, ex, blocks, sampled: Vec::new() }
+        Inference { vae, params, ex, blocks, sampled: Vec::new(), stop: None }
+    }
+
+    /// Leaves a sweep over rows unfinished once `stop` is set; its caller looks whether that has happened.
+    #[must_use]
+    pub fn until(mut self, stop: Option<&'m AtomicBool>) -> Self {
+        self.stop = stop;
+        self
     }
 
     /// The network.
@@ -109,8 +123,8 @@ impl<'m, F: Real> Inference<'m, F> {
 
     /// Rows of which each goes through half of the network `halves` times: two operations a weight, where a training
     /// step takes about six.
-    fn rows(&self, count: usize, halves: usize) -> Rows {
-        Rows { count, block: BLOCK_ROWS, flops: self.vae.flops() / 6.0 * halves as f64 }
+    fn rows(&self, count: usize, halves: usize) -> Rows<'m> {
+        Rows { count, block: BLOCK_ROWS, flops: self.vae.flops() / 6.0 * halves as f64, stop: self.stop }
     }
 
     /// Encodes `rows` rows, which `fill(r, x)` writes, and gives `out(r, mean, log_variance)` each row's posterior.
@@ -193,7 +207,7 @@ impl<'m, F: Real> Inference<'m, F> {
 
     fn decode_after(
         &mut self,
-        rows: Rows,
+        rows: Rows<'_>,
         latents: impl Fn(usize, &mut Block<F>) + Sync,
         mut out: impl FnMut(usize, &[F], &[F]) + Send,
     ) {

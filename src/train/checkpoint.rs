@@ -1,15 +1,13 @@
 //! All that a run needs to go on as if it had never stopped: the file `checkpoint`.
 //!
-//! It is a file of [`tensors`], as the model is: the parameters by their names after `params.`, each part of the
-//! optimizer's state after its name (`exp_avg.encoder.0.weight`), and the sums of the epoch under way. Its metadata hold
-//! the counters, every setting, and a digest of the data. Equal runs write equal bytes: the file has no times, threads,
-//! hosts or paths.
+//! The format is described in [`format`](crate::files::format). Equal runs write equal bytes: the file has no times,
+//! threads, hosts or paths.
 
 use super::saved::{check_tensors, expect_kind, pack, unpack_into};
 use super::{Settings, State, Trainer};
 use crate::data::{Dataset, View};
 use crate::error::{Error, Result};
-use crate::files::tensors::{self, Tensor, TensorFile};
+use crate::files::tensors::{self, Element, Tensor, TensorFile};
 use crate::model::Stats;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -24,6 +22,8 @@ pub(super) const FREE: [&str; 3] = ["data", "epochs", "patience"];
 /// Settings that are fitted to the number of epochs, and so may change with it.
 const FITTED: [&str; 3] = ["warmup-epochs", "cycle-epochs", "schedule"];
 
+const KIND: &str = "checkpoint";
+const PARAMS: &str = "params.";
 const RECONSTRUCTION: &str = "sums.reconstruction";
 const KL: &str = "sums.kl";
 const BEST: &str = "best.objective";
@@ -68,7 +68,7 @@ pub(super) fn data_digest(data: &Dataset) -> Result<String> {
 pub(super) fn write(path: &Path, trainer: &Trainer, settings: &Settings, data: &str) -> Result<()> {
     let (layout, state, optimizer) = (trainer.vae().layout(), trainer.state(), trainer.optimizer());
     let metadata = Metadata {
-        kind: "checkpoint".to_owned(),
+        kind: KIND.to_owned(),
         data: data.to_owned(),
         settings: Settings { data: Some(trainer.data().name().to_owned()), ..settings.clone() },
         epoch: state.epoch,
@@ -78,7 +78,7 @@ pub(super) fn write(path: &Path, trainer: &Trainer, settings: &Settings, data: &
         optimizer_steps: optimizer.steps(),
         best_epoch: state.best.map(|(_, epoch)| epoch),
     };
-    let mut all = pack(layout, trainer.params().values(), "params.");
+    let mut all = pack(layout, trainer.params().values(), PARAMS);
     for (name, slab) in optimizer.state() {
         all.extend(pack(layout, slab, &format!("{name}.")));
     }
@@ -102,7 +102,7 @@ impl Checkpoint {
     pub(super) fn read(path: &Path) -> Result<Self> {
         let file = TensorFile::read(path)?;
         let parse = || {
-            expect_kind(&file, "checkpoint")?;
+            expect_kind(&file, KIND)?;
             let damaged = |e: serde_json::Error| Error::input(format!("the checkpoint's metadata are damaged: {e}"));
             serde_json::from_value(file.metadata.clone()).map_err(damaged)
         };
@@ -152,6 +152,8 @@ impl Checkpoint {
     /// Tensors that are missing or do not fit the network, counters that do not fit the run.
     pub(super) fn restore(&self, trainer: &mut Trainer) -> Result<()> {
         let (layout, m, file) = (trainer.vae().layout().clone(), &self.metadata, &self.file);
+        self.check_counters(trainer)?;
+        self.check_names(trainer)?;
         let reconstruction = file.get::<f64>(RECONSTRUCTION, &[1])?[0];
         let kl = file.get::<f64>(KL, &[trainer.config().vae.latent])?.to_vec();
         let best = match m.best_epoch {
@@ -165,10 +167,89 @@ impl Checkpoint {
             sums: Stats { rows: m.rows, reconstruction, kl },
             best,
         };
-        check_tensors(&layout, file, "params.")?;
+        check_tensors(&layout, file, PARAMS)?;
         trainer.restore(state, |params, optimizer| {
-            unpack_into(&layout, file, "params.", params)?;
+            unpack_into(&layout, file, PARAMS, params)?;
             optimizer.restore(m.optimizer_steps, |name, slab| unpack_into(&layout, file, &format!("{name}."), slab))
         })
+    }
+
+    /// Counters that follow from others, sums that are always finite, and a best objective that is a number.
+    fn check_counters(&self, trainer: &Trainer) -> Result<()> {
+        let (m, rows) = (&self.metadata, trainer.data().train().len());
+        let so_far = m.batch.saturating_mul(trainer.config().batch_size as u64).min(rows as u64);
+        let wrong = |t: &&Tensor<'_>| {
+            let possible = |x: &f64| x.is_finite() || (t.name == BEST && !x.is_nan());
+            Element::of(&t.values).is_some_and(|values: &[f64]| !values.iter().all(possible))
+        };
+        let damaged = |what: String| Err(Error::input(format!("the checkpoint is damaged: {what}")));
+        match self.file.tensors.iter().find(wrong) {
+            Some(t) => damaged(format!("tensor {} holds a value that is not finite", t.name)),
+            None if m.rows != so_far => {
+                damaged(format!("it counts {} rows in batch {}, not {so_far}", m.rows, m.batch))
+            }
+            None if m.optimizer_steps != m.step => {
+                damaged(format!("its optimizer has taken {} steps, the run {}", m.optimizer_steps, m.step))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Every tensor has a place to go to.
+    fn check_names(&self, trainer: &Trainer) -> Result<()> {
+        let parts: Vec<&str> = trainer.optimizer().state().iter().map(|(name, _)| *name).chain(["params"]).collect();
+        let known = |name: &str| match name {
+            RECONSTRUCTION | KL => true,
+            BEST => self.metadata.best_epoch.is_some(),
+            _ => name
+                .split_once('.')
+                .is_some_and(|(part, rest)| parts.contains(&part) && trainer.vae().layout().find(rest).is_some()),
+        };
+        match self.file.tensors.iter().find(|t| !known(&t.name)) {
+            Some(t) => Err(Error::input(format!("tensor {} is no part of the run that the metadata describe", t.name))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What a checkpoint says of itself, without the data that it belongs to.
+#[derive(Clone, PartialEq, Debug)]
+pub struct CheckpointInfo {
+    /// Every setting of the run; `data` is the set's name.
+    pub settings: Settings,
+    /// Epochs finished.
+    pub epoch: u64,
+    /// Steps taken.
+    pub step: u64,
+    /// Steps taken in the epoch under way.
+    pub batch: u64,
+    /// The number of parameters.
+    pub parameters: usize,
+    /// SHA-256 of the parameters, as [`SavedModel::digest`](super::SavedModel::digest).
+    pub digest: String,
+}
+
+impl CheckpointInfo {
+    /// Reads a file that is a checkpoint; `None` of any other path.
+    ///
+    /// # Errors
+    /// A file that is neither model nor checkpoint, or damaged.
+    pub fn find(path: impl AsRef<Path>) -> Result<Option<CheckpointInfo>> {
+        let path = path.as_ref();
+        if path.is_dir() || TensorFile::read(path)?.metadata["kind"] != KIND {
+            return Ok(None);
+        }
+        let Checkpoint { file, metadata: m } = Checkpoint::read(path)?;
+        let of_params = |t: &&Tensor<'_>| t.name.starts_with(PARAMS);
+        let params: Vec<&[f32]> =
+            file.tensors.iter().filter(of_params).filter_map(|t| Element::of(&t.values)).collect();
+        Ok(Some(CheckpointInfo {
+            settings: m.settings,
+            epoch: m.epoch,
+            step: m.step,
+            batch: m.batch,
+            parameters: params.iter().map(|p| p.len()).sum(),
+            digest: tensors::digest(params),
+        }))
     }
 }

@@ -13,6 +13,8 @@ mod metrics;
 #[cfg(feature = "files")]
 mod pictures;
 #[cfg(feature = "files")]
+mod place;
+#[cfg(feature = "files")]
 mod resolve;
 #[cfg(feature = "files")]
 mod run;
@@ -23,15 +25,17 @@ mod settings;
 mod trainer;
 
 #[cfg(feature = "files")]
-pub use checkpoint::CHECKPOINT_FILE;
+pub use checkpoint::{CHECKPOINT_FILE, CheckpointInfo};
 pub use config::{TrainConfig, check_data};
 pub use evaluate::{Evaluation, Metrics, active_units, evaluate, filler};
 #[cfg(feature = "files")]
 pub use metrics::{METRICS_FILE, MetricsLine, MetricsTerms};
 #[cfg(feature = "files")]
+pub use place::Place;
+#[cfg(feature = "files")]
 pub use resolve::WARNING;
 #[cfg(feature = "files")]
-pub use run::{CONFIG_FILE, Outcome, Place, RunFolder};
+pub use run::{CONFIG_FILE, Outcome, RunFolder};
 #[cfg(feature = "files")]
 pub use saved::{DataInfo, MODEL_FILE, ModelInfo, SavedModel, Selected, digest};
 #[cfg(feature = "files")]

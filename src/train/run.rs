@@ -5,13 +5,18 @@
 //! | `config.toml` | every setting, in full | at the start |
 //! | `metrics.jsonl` | a [`MetricsLine`] | after each epoch |
 //! | `model.safetensors` | the [`SavedModel`]: the best on the validation split, or the last where there is none | with the checkpoint |
-//! | `checkpoint` | all that is needed to resume | at the start, after the first epoch, then after epochs at least 10 s apart, when interrupted, and at the end |
+//! | `checkpoint` | all that is needed to resume | at the start, after the first epoch, then after epochs as often as takes a twentieth of the time, when interrupted, and at the end |
 //! | `loss.svg`, `samples.png`, `reconstructions.png` | pictures | at the end |
 //!
 //! Each is replaced as a whole or not at all. The model is written before the checkpoint, and a line of the record before
-//! both, so that whatever is cut off, the checkpoint never knows of something that is not on the disk.
+//! both, so that whatever is cut off, the checkpoint never knows of something that is not on the disk. A new folder appears
+//! with its configuration and checkpoint in it, and one program at a time trains there.
+//!
+//! What cannot be written ends the run with an error, and it can be resumed from its last checkpoint; but for pictures,
+//! which are drawn when all else is done.
 
 use super::checkpoint::{self, CHECKPOINT_FILE, Checkpoint, FREE};
+use super::place::{Place, lock};
 use super::saved::Encoded;
 use super::{
     EpochReport, Flow, METRICS_FILE, MODEL_FILE, MetricsLine, ModelInfo, Observer, SavedModel, Selected, Settings,
@@ -21,8 +26,6 @@ use crate::data::{Dataset, Memory};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::atomic;
 use crate::tensor::Exec;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -30,41 +33,8 @@ use std::time::{Duration, Instant};
 /// The configuration's file in a run folder.
 pub const CONFIG_FILE: &str = "config.toml";
 
-/// Every file that a run makes.
-const FILES: [&str; 7] = [
-    CONFIG_FILE,
-    METRICS_FILE,
-    MODEL_FILE,
-    CHECKPOINT_FILE,
-    pictures::LOSS_FILE,
-    pictures::SAMPLES_FILE,
-    pictures::RECONSTRUCTIONS_FILE,
-];
-
 /// Checkpoints, but for those that an event asks for, may take one part in so many of the time.
 const SHARE: u32 = 20;
-
-/// Where a new run is kept.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Place {
-    /// `<data>-<preset>` in this folder, with a number behind it if that is taken.
-    Numbered(PathBuf),
-    /// This folder, which must not exist.
-    New(PathBuf),
-    /// This folder. If it exists, the files that an earlier run made there are removed, and no others.
-    Overwrite(PathBuf),
-}
-
-impl Place {
-    /// The place that the flags `--out` and `--overwrite` ask for; without the first, a numbered one in `runs`.
-    pub fn new(out: Option<PathBuf>, overwrite: bool) -> Place {
-        match out {
-            None => Place::Numbered("runs".into()),
-            Some(path) if overwrite => Place::Overwrite(path),
-            Some(path) => Place::New(path),
-        }
-    }
-}
 
 /// How a run ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -119,9 +89,8 @@ impl RunFolder {
         let settings = Settings::from_config(trainer.config(), trainer.data());
         let settings = Settings { data: Some(source.to_owned()), ..settings };
         let data_digest = checkpoint::data_digest(trainer.data())?;
-        let path = make_folder(place, &format!("{}-{}", trainer.data().name(), trainer.config().vae.preset))?;
         let mut run = RunFolder {
-            path,
+            path: PathBuf::new(),
             settings,
             data_digest,
             best: None,
@@ -129,8 +98,12 @@ impl RunFolder {
             cost: Duration::ZERO,
             kept: 0,
         };
-        run.write_config()?;
-        run.write_checkpoint(trainer)?;
+        let name = format!("{}-{}", trainer.data().name(), trainer.config().vae.preset);
+        run.path = place.make(&name, |folder| {
+            run.path = folder.to_owned();
+            run.write_config()?;
+            run.write_checkpoint(trainer)
+        })?;
         Ok(run)
     }
 
@@ -189,13 +162,14 @@ impl RunFolder {
     fn restore(path: &Path, settings: Settings, data: Dataset, ex: Exec) -> Result<(RunFolder, Trainer, Vec<String>)> {
         let at_config = |e: Error| e.within(path.join(CONFIG_FILE).display().to_string());
         let (mut config, mut warnings) = settings.resolve(&data).map_err(at_config)?;
+        let _alone = lock(path)?;
         let file = path.join(CHECKPOINT_FILE);
         let at_checkpoint = |e: Error| e.within(file.display().to_string());
         let checkpoint = Checkpoint::read(&file)?;
         let data_digest = checkpoint::data_digest(&data)?;
         let resolved = Settings { data: settings.data, ..Settings::from_config(&config, &data) };
         checkpoint.check(&resolved, &data_digest).map_err(at_checkpoint)?;
-        let begun = checkpoint.epoch() + u64::from(checkpoint.batch() > 0);
+        let begun = checkpoint.epoch().saturating_add(u64::from(checkpoint.batch() > 0));
         if config.epochs < begun {
             let what = format!("{} epochs asked for, and epoch {begun} has begun", config.epochs);
             return Err(Error::input(what).at(path.display().to_string()).hint("ask for more epochs"));
@@ -213,6 +187,7 @@ impl RunFolder {
             kept: checkpoint.epoch(),
         };
         run.rewind(checkpoint.epoch())?;
+        atomic::remove_leftovers(path)?;
         run.write_config()?;
         Ok((run, trainer, warnings))
     }
@@ -244,21 +219,43 @@ impl RunFolder {
         if plain { format!("elbo train --resume {path}") } else { format!("elbo train --resume '{path}'") }
     }
 
-    /// Trains to the end, or until `stop` is set (the batch under way is finished) or the observer says stop, and keeps
-    /// the record, the model and the checkpoint on the way. `observer` sees every step and epoch too.
+    /// [Trains](Self::fit), and [draws](Self::draw) when the run is done.
     ///
     /// # Errors
-    /// As [`Trainer::run`]; files that cannot be written. The last good checkpoint stays.
+    /// Those of both.
     pub fn train(&mut self, trainer: &mut Trainer, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Outcome> {
+        let outcome = self.fit(trainer, observer, stop)?;
+        if outcome != Outcome::Interrupted {
+            self.draw(trainer)?;
+        }
+        Ok(outcome)
+    }
+
+    /// Trains to the end, or until `stop` is set (the batch under way is finished, an evaluation is left for later) or
+    /// the observer says stop, and keeps the record, the model and the checkpoint on the way. `observer` sees every step
+    /// and epoch too.
+    ///
+    /// # Errors
+    /// As [`Trainer::run`]; files that cannot be written, and a folder in which another program trains. The last good
+    /// checkpoint stays.
+    pub fn fit(&mut self, trainer: &mut Trainer, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Outcome> {
+        let _alone = lock(&self.path)?;
         let ran = trainer.run(&mut Recorder { run: self, observer, stop });
         ran.and_then(|()| self.save(trainer)).or_else(|error| self.keep_best(error))?;
-        let finished = trainer.state().epoch >= trainer.config().epochs;
-        if !finished && !trainer.out_of_patience() {
-            return Ok(Outcome::Interrupted);
-        }
+        Ok(match trainer.state().epoch >= trainer.config().epochs {
+            true => Outcome::Finished,
+            false if trainer.out_of_patience() => Outcome::OutOfPatience,
+            false => Outcome::Interrupted,
+        })
+    }
+
+    /// Draws the pictures of the model that was kept: the loss by epoch, samples, reconstructions.
+    ///
+    /// # Errors
+    /// A model or a record that cannot be read, rows of streamed data likewise, and a picture that cannot be written.
+    pub fn draw(&self, trainer: &Trainer) -> Result<()> {
         let model = SavedModel::load(&self.path)?;
-        pictures::draw(&self.path, &model, trainer.data(), trainer.exec())?;
-        Ok(if finished { Outcome::Finished } else { Outcome::OutOfPatience })
+        pictures::draw(&self.path, &model, trainer.data(), trainer.exec())
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -273,19 +270,21 @@ impl RunFolder {
         atomic::write(self.file(CONFIG_FILE), |w| w.write_all(text.as_bytes()))
     }
 
-    /// After a failure: the best model so far is good whatever came after it.
+    /// After a failure: the best model so far is good whatever came after it, and the last checkpoint is there.
     fn keep_best(&mut self, error: Error) -> Result<()> {
-        if error.kind() != ErrorKind::Diverged {
-            return Err(error);
+        let kept = format!("the last good checkpoint, after epoch {}, is kept in {}", self.kept, self.path.display());
+        match error.kind() {
+            ErrorKind::Diverged => {
+                self.write_best()?;
+                let config = self.file(CONFIG_FILE);
+                Err(error.and_hint(format!(
+                    "{kept}; for other settings start a new run: elbo train --config {} …",
+                    config.display()
+                )))
+            }
+            ErrorKind::Io => Err(error.and_hint(format!("{kept}; go on with it: {}", self.resume_command()))),
+            ErrorKind::Input => Err(error),
         }
-        self.write_best()?;
-        let (kept, path) = (self.kept, self.path.display());
-        let config = self.file(CONFIG_FILE);
-        Err(error.and_hint(format!(
-            "the last good checkpoint, after epoch {kept}, is kept in {path}; for other settings start a new run: \
-             elbo train --config {} …",
-            config.display()
-        )))
     }
 
     /// Notes an epoch: its line, and the model if it is the best so far.
@@ -357,54 +356,7 @@ impl Observer for Recorder<'_> {
         let flow = self.observer.epoch(trainer, report)?;
         Ok(self.flow(flow))
     }
-}
-
-fn make_folder(place: &Place, name: &str) -> Result<PathBuf> {
-    let fail = |path: &Path, e: &io::Error| Error::io("make the folder of the run", path, e);
-    let parents = |path: &Path| match path.parent() {
-        Some(parent) => fs::create_dir_all(parent).map_err(|e| fail(path, &e)),
-        None => Ok(()),
-    };
-    match place {
-        Place::Numbered(parent) => {
-            let name: String =
-                name.chars().map(|c| if c.is_alphanumeric() || "._-".contains(c) { c } else { '-' }).collect();
-            fs::create_dir_all(parent).map_err(|e| fail(parent, &e))?;
-            for number in 1u64.. {
-                let path = parent.join(if number == 1 { name.clone() } else { format!("{name}-{number}") });
-                match fs::create_dir(&path) {
-                    Ok(()) => return Ok(path),
-                    Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-                    Err(e) => return Err(fail(&path, &e)),
-                }
-            }
-            unreachable!("a number is free")
-        }
-        Place::New(path) => {
-            parents(path)?;
-            match fs::create_dir(path) {
-                Ok(()) => Ok(path.clone()),
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Err(exists(path)),
-                Err(e) => Err(fail(path, &e)),
-            }
-        }
-        Place::Overwrite(path) => {
-            fs::create_dir_all(path).map_err(|e| fail(path, &e))?;
-            for file in FILES.map(|name| path.join(name)) {
-                match fs::remove_file(&file) {
-                    Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(Error::io("remove", &file, &e)),
-                    _ => {}
-                }
-            }
-            Ok(path.clone())
-        }
-    }
-}
-
-fn exists(path: &Path) -> Error {
-    let error = Error::input("it exists already").at(path.display().to_string());
-    match path.join(CHECKPOINT_FILE).is_file() {
-        true => error.hint(format!("go on with it: --resume {}, or replace it: --overwrite", path.display())),
-        false => error.hint("choose another --out, or use it all the same: --overwrite"),
+    fn stop(&self) -> Option<&AtomicBool> {
+        Some(self.stop)
     }
 }

@@ -1,24 +1,7 @@
 //! A trained model in a file: `model.safetensors`.
 //!
-//! # Parameters
-//! They are named and laid out as PyTorch does, weights (out, in), so that `safetensors.torch.load_file` gives tensors
-//! for `torch.nn.functional.linear` as they are. All are F32. With hidden layers 0 … n−1:
-//!
-//! | name | shape | what |
-//! |---|---|---|
-//! | `encoder.i.weight`, `encoder.i.bias` | (hidden[i], in), (hidden[i]) | hidden layer i; twice as many rows where gated: the values, then the gates |
-//! | `encoder.mean.weight`, `.bias` | (latent, in), (latent) | the mean's head, if heads are separate |
-//! | `encoder.log_variance.weight`, `.bias` | (latent, in), (latent) | the log-variance's head, likewise |
-//! | `encoder.posterior.weight`, `.bias` | (2·latent, in), (2·latent) | both in one, if joint: means first |
-//! | `decoder.i.weight`, `decoder.i.bias` | (hidden[n−1−i], in), … | the mirrored hidden layers |
-//! | `decoder.n.weight`, `decoder.n.bias` | (outputs, in), (outputs) | the likelihood's parameters, such as a Bernoulli's logits |
-//! | `likelihood.…` | | what a likelihood learns of its own, such as a log-variance |
-//!
-//! # Metadata
-//! One sorted JSON object under the key `elbo` (see [`tensors`]): `kind` ("model"), `version` of elbo, `architecture`
-//! (with `inputs`), `likelihood`, `data` (`name`, the `scale` that stored values were multiplied by, `image` as
-//! [height, width, channels], `columns`), and `training` (the other settings, `epoch`, `step`, and `selected`: "best
-//! validation" or "last"). No times, threads, hosts or paths: data are known by name, so equal runs save equal bytes.
+//! Its parameters' names, their layout and the metadata are described in [`format`](crate::files::format). No times,
+//! threads, hosts or paths are among them: data are known by name, so equal runs save equal bytes.
 
 use super::{Settings, State};
 use crate::data::{Dataset, ImageShape};

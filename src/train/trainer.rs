@@ -9,6 +9,7 @@ use crate::estimator::{Elbo, Estimator};
 use crate::model::{Draw, Inference, Stats, Vae, Workspace};
 use crate::optim::{Optimizer, OptimizerKind, clip_global_norm};
 use crate::tensor::{Cores, Exec, Noise, Params, Slab, Stream, core_round_trip};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Whether to go on.
@@ -78,6 +79,11 @@ pub trait Observer: Send {
     fn epoch(&mut self, _trainer: &Trainer, _report: &EpochReport) -> Result<Flow> {
         Ok(Flow::Continue)
     }
+    /// A flag that, once set, ends the evaluation after an epoch: the run stops before it, and does it again when it goes
+    /// on.
+    fn stop(&self) -> Option<&AtomicBool> {
+        None
+    }
 }
 
 /// Observes nothing.
@@ -97,7 +103,7 @@ pub struct State {
     pub epoch: u64,
     /// Steps taken.
     pub step: u64,
-    /// Steps taken in the epoch under way.
+    /// Steps taken in the epoch under way; all of them, if it is still to be evaluated.
     pub batch: u64,
     /// Sums of the epoch under way.
     pub sums: Stats,
@@ -249,7 +255,7 @@ impl Trainer {
         let step = state.epoch.checked_mul(steps).and_then(|s| s.checked_add(state.batch));
         let epochs = state.best.is_none_or(|(_, best)| (1..=state.epoch).contains(&best));
         let sums = state.sums.kl.len() == self.config.vae.latent;
-        if state.batch >= steps || step != Some(state.step) || !epochs || !sums {
+        if state.batch > steps || step != Some(state.step) || !epochs || !sums {
             return Err(Error::input(format!(
                 "the checkpoint stands at step {} (epoch {}, batch {}), which does not fit epochs of {steps} steps",
                 state.step, state.epoch, state.batch
@@ -312,7 +318,7 @@ impl Trainer {
             let report = self.step()?;
             self.pace.seconds += start.elapsed().as_secs_f64();
             if observer.step(self, &report)? == Flow::Stop {
-                // At an epoch's end the epoch is finished first, so that a stop loses no line of the record.
+                // At an epoch's end the epoch is finished first, if there is time, so that the record has its line.
                 if self.state.batch == steps {
                     self.end_epoch(observer)?;
                 }
@@ -374,13 +380,18 @@ impl Trainer {
             return Err(Error::diverged(format!("step {}: parameter {name} is not finite", self.state.step))
                 .hint("lower --learning-rate, or limit gradients with --clip 100"));
         }
-        let epoch = self.state.epoch + 1;
-        let validation = self.data.validation().map(|v| self.evaluate(v));
-        let heldout = self.data.test().map(|v| self.evaluate(v));
+        let (epoch, stop) = (self.state.epoch + 1, observer.stop());
+        let validation = self.data.validation().map(|v| self.evaluate(v, stop));
+        let heldout = self.data.test().map(|v| self.evaluate(v, stop));
         let active_units = match heldout.as_ref().or(validation.as_ref()) {
             Some(evaluation) => evaluation.active_units,
-            None => active_units(&mut self.inference(), self.data.train(), self.config.binarize, self.noise),
+            None => {
+                active_units(&mut self.inference().until(stop), self.data.train(), self.config.binarize, self.noise)
+            }
         };
+        if stop.is_some_and(|stop| stop.load(Ordering::Relaxed)) {
+            return Ok(Flow::Stop);
+        }
         self.data.all().check_read()?;
         let improved = match &validation {
             None => true,
@@ -415,10 +426,10 @@ impl Trainer {
         observer.epoch(self, &report)
     }
 
-    fn evaluate(&self, view: &View) -> Evaluation {
+    fn evaluate(&self, view: &View, stop: Option<&AtomicBool>) -> Evaluation {
         // The same draw after every epoch, so that the curve shows the model and not the noise.
         let draw = Draw { noise: self.noise, stream: Stream::Evaluate, step: 0 };
-        evaluate(&mut self.inference(), view, self.config.binarize, &draw)
+        evaluate(&mut self.inference().until(stop), view, self.config.binarize, &draw)
     }
 
     /// The objective that selects the best model: the training objective at the KL's final weight.

@@ -100,6 +100,11 @@ fn info_names_the_model() {
         (&2.into(), &"last".into(), &"bernoulli".into())
     );
     assert!(elbo(digits(), "info .").ok().stdout.contains(digest));
+    // The checkpoint of a finished run without a validation split has the same parameters.
+    let checkpoint = elbo(digits(), "info checkpoint --json").ok().json();
+    assert_eq!((&checkpoint["kind"], &checkpoint["digest"]), (&"checkpoint".into(), &info["digest"]));
+    assert_eq!((&checkpoint["parameters"], &checkpoint["epoch"]), (&info["parameters"], &info["epoch"]));
+    assert!(elbo(digits(), "info checkpoint").ok().stdout.contains(digest));
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 mod bad;
 mod folder;
+mod format;
 mod matrix;
 mod resume;
 mod settings;
