@@ -2,6 +2,7 @@
 #![cfg(all(feature = "cli", feature = "mnist", unix))]
 
 mod flags;
+mod hostile;
 mod mistakes;
 mod signals;
 mod support;

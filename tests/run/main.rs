@@ -4,6 +4,7 @@
 
 mod bad;
 mod folder;
+mod hostile;
 mod resume;
 mod settings;
 mod streamed;
