@@ -230,7 +230,9 @@ fn reserve<T>(out: &mut Vec<T>, more: usize, later: usize) -> Result<()> {
     out.try_reserve_exact(extra).map_err(|_| Error::input("there is not enough memory for the data"))
 }
 
-/// Dimensions as people write them: `60000 x 28 x 28`.
+/// Dimensions as people write them: `60000 x 28 x 28`; the first few of very many.
 pub(super) fn shape(dims: &[usize]) -> String {
-    dims.iter().map(usize::to_string).collect::<Vec<_>>().join(" x ")
+    const MOST: usize = 8;
+    let shown = dims.iter().take(MOST).map(usize::to_string).collect::<Vec<_>>().join(" x ");
+    if dims.len() > MOST { format!("{shown} x … ({} dimensions)", dims.len()) } else { shown }
 }

@@ -4,6 +4,7 @@ use super::input::Input;
 use crate::data::Labels;
 use crate::data::rows::{Rows, Values};
 use crate::{Error, Result};
+use crate::error::start_of;
 use csv::{ByteRecord, Reader, ReaderBuilder, Terminator, Trim};
 use std::io::{Chain, Read};
 
@@ -66,10 +67,9 @@ impl Table {
 
     fn cell_error(&self, record: &ByteRecord, row: usize, col: usize, why: &str) -> Error {
         let text = String::from_utf8_lossy(&record[col]);
-        let shown: String = text.chars().take(40).collect();
-        let found = if text.is_empty() { "is empty".to_owned() } else { format!("is {shown:?}{why}") };
-        let here = self.here(row);
-        let error = Error::input(format!("{here}, column {col} (\"{}\") {found}", self.names[col]));
+        let found = if text.is_empty() { "is empty".to_owned() } else { format!("is {:?}{why}", start_of(&text)) };
+        let (here, name) = (self.here(row), start_of(&self.names[col]));
+        let error = Error::input(format!("{here}, column {col} ({name:?}) {found}"));
         error.at(self.place.clone()).hint("each cell needs a finite number; remove or fill in the row")
     }
 }
