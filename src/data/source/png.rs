@@ -50,11 +50,16 @@ fn says(shape: ImageShape) -> String {
 
 /// Decodes one picture.
 fn picture(path: &Path) -> Result<(ImageShape, Vec<u8>)> {
-    let file = File::open(path).map_err(|e| Error::io("open the picture", path, &e))?;
-    let size = file.metadata().map_err(|e| Error::io("look at the picture", path, &e))?.len();
     let error = |what: String| Error::input(what).at(path.display().to_string());
     let damaged = |e: DecodingError| error(format!("cannot decode the PNG: {e}"));
 
+    // Looked at first: to open a pipe is to wait for a writer.
+    let metadata = std::fs::metadata(path).map_err(|e| Error::io("look at the picture", path, &e))?;
+    if !metadata.is_file() {
+        return Err(error("a picture is needed here, and this is no regular file".to_owned()));
+    }
+    let size = metadata.len();
+    let file = File::open(path).map_err(|e| Error::io("open the picture", path, &e))?;
     let mut decoder = Decoder::new(BufReader::new(file));
     decoder.set_transformations(Transformations::EXPAND | Transformations::STRIP_16);
     let info = decoder.read_header_info().map_err(damaged)?;
