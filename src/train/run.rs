@@ -195,7 +195,7 @@ impl RunFolder {
         let data_digest = checkpoint::data_digest(&data)?;
         let resolved = Settings { data: settings.data, ..Settings::from_config(&config, &data) };
         checkpoint.check(&resolved, &data_digest).map_err(at_checkpoint)?;
-        let begun = checkpoint.epoch() + u64::from(checkpoint.batch() > 0);
+        let begun = checkpoint.epoch().saturating_add(u64::from(checkpoint.batch() > 0));
         if config.epochs < begun {
             let what = format!("{} epochs asked for, and epoch {begun} has begun", config.epochs);
             return Err(Error::input(what).at(path.display().to_string()).hint("ask for more epochs"));
