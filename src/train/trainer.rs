@@ -150,12 +150,13 @@ impl Trainer {
     /// A run at its start.
     ///
     /// # Errors
-    /// As [`TrainConfig::check`] and [`Feed::new`].
+    /// As [`TrainConfig::check`] and [`Feed::new`], and a network or a batch larger than memory.
     pub fn new(config: TrainConfig, data: Dataset, ex: Exec) -> Result<Self> {
         let vae = Vae::new(&config.vae)?;
         config.check(&vae, &data)?;
         let noise = Noise::new(config.seed);
         let size = config.batch_size.min(data.train().len());
+        config.check_memory(&vae, size)?;
         let estimator = config.estimator();
         let params = Params::init(vae.layout(), &noise).with_precision(config.precision);
         let workspace = Workspace::new(&vae, &params, size, Estimator::<f32>::samples(&estimator), &ex);
@@ -257,19 +258,19 @@ impl Trainer {
             ))
             .hint("resume with the data and the batch size that the run was started with"));
         }
-        fill(self.params.values_mut(), &mut self.optimizer)?;
         // A batch whose terms are not finite ends a run; an objective that is no number is never the best.
         let terms = state.sums.kl.iter().chain([&state.sums.reconstruction]).all(|sum| sum.is_finite());
         if !terms || state.best.is_some_and(|(best, _)| best.is_nan()) {
             return Err(Error::input("the checkpoint's sums, or its best objective, are no finite numbers")
                 .hint("the checkpoint is damaged; start from an earlier one"));
         }
-        self.params.refresh(crate::tensor::Par::Sequential);
+        fill(self.params.values_mut(), &mut self.optimizer)?;
         let taken = self.optimizer.steps();
         if taken != state.step {
             let what = format!("the checkpoint stands at step {}, and its optimizer at step {taken}", state.step);
             return Err(Error::input(what).hint("the checkpoint is damaged; start from an earlier one"));
         }
+        self.params.refresh(crate::tensor::Par::Sequential);
         self.state = state;
         self.pace = Pace::default();
         Ok(())

@@ -1,10 +1,11 @@
 //! CSV: a header line with the columns' names, then numbers.
 
 use super::input::Input;
+use super::numbers::reserve;
 use crate::data::Labels;
 use crate::data::rows::{Rows, Values};
-use crate::{Error, Result};
 use crate::error::start_of;
+use crate::{Error, Result};
 use csv::{ByteRecord, Reader, ReaderBuilder, Terminator, Trim};
 use std::io::{Chain, Read};
 
@@ -81,6 +82,7 @@ pub(super) fn rows(input: Input) -> Result<Rows> {
     let mut record = ByteRecord::new();
     let mut row = 0;
     while table.next(&mut record, row)? {
+        reserve(&mut values, record.len(), usize::MAX).map_err(|e| e.at(table.place.clone()))?;
         for (col, field) in record.iter().enumerate() {
             let parsed = std::str::from_utf8(field).ok().and_then(|text| text.parse::<f32>().ok());
             let Some(value) = parsed else {
