@@ -84,6 +84,12 @@ impl Error {
     }
 }
 
+/// The start of a text from a file, which may be of any length, for an error to quote.
+pub(crate) fn start_of(text: &str) -> &str {
+    const MOST: usize = 40;
+    text.char_indices().nth(MOST).map_or(text, |(end, _)| &text[..end])
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(at) = &self.at {

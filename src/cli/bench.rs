@@ -97,7 +97,7 @@ impl Bench {
             "threads_used": report.threads_used,
             "cores": report.cores().map(|cores| cores.to_string()),
             "core_round_trip_ns": report.core_round_trip_ns,
-            "batch_size": config.batch_size,
+            "batch_size": report.batch_size,
             "preset": config.vae.preset,
             "data": data.name(),
             "rows": report.rows,
@@ -121,7 +121,7 @@ impl Bench {
             report.threads_used,
             ex.isa().name(),
             config.precision,
-            config.batch_size
+            report.batch_size
         );
         if let (Some(cores), Some([before, after])) = (report.cores(), report.core_round_trip_ns) {
             text += &format!("\ncores {cores}: a round trip takes {before:.0} ns before the run, {after:.0} ns after");

@@ -28,23 +28,40 @@ impl Memory {
     /// The limit in bytes, as of now.
     pub(super) fn limit(self) -> u64 {
         match self {
-            Memory::Auto => available().map_or(u64::MAX, |bytes| bytes / 2),
+            // Without swapping.
+            Memory::Auto => available(&["MemAvailable:"]).map_or(u64::MAX, |bytes| bytes / 2),
             Memory::Bytes(bytes) => bytes,
         }
     }
 }
 
-/// What Linux says can be had without swapping, and no more than the control group's share; nothing elsewhere.
-fn available() -> Option<u64> {
-    let free = available_in(&std::fs::read_to_string("/proc/meminfo").ok()?)?;
+/// Whether so many bytes can be had for `what`. Asked first, because a system that promises memory which it does not have
+/// kills the process that uses it.
+///
+/// # Errors
+/// Fewer bytes available, swapping included, or so many that the system refuses them outright.
+pub(crate) fn expect_memory(bytes: u64, what: &str) -> Result<()> {
+    let (most, needed) = (available(&["MemAvailable:", "SwapFree:"]), human(bytes));
+    let few = match most.filter(|&most| most < bytes) {
+        Some(most) => format!("{} can be had", human(most)),
+        None if usize::try_from(bytes).is_ok_and(|n| Vec::<u8>::new().try_reserve_exact(n).is_ok()) => return Ok(()),
+        None => "the system refuses it".to_owned(),
+    };
+    Err(Error::input(format!("{what} takes at least {needed} of memory, and {few}")))
+}
+
+/// The sum of what Linux says of these kinds of memory, and no more than the control group's share; nothing elsewhere.
+fn available(kinds: &[&str]) -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let free = kinds.iter().map(|kind| bytes_of(&text, kind)).sum::<Option<u64>>()?;
     let share = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
     let share = share.and_then(|text| text.trim().parse().ok()).unwrap_or(u64::MAX);
     Some(free.min(share))
 }
 
-/// The bytes of the line `MemAvailable:  12345 kB` of `/proc/meminfo`.
-fn available_in(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+/// The bytes of a line such as `MemAvailable:  12345 kB` of `/proc/meminfo`.
+fn bytes_of(meminfo: &str, kind: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix(kind))?;
     let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kilobytes.checked_mul(1024)
 }
@@ -122,9 +139,19 @@ mod tests {
     #[test]
     fn what_is_available() {
         let text = "MemTotal:       24000000 kB\nMemFree:        1 kB\nMemAvailable:   2048 kB\n";
-        assert_eq!(available_in(text), Some(2 << 20));
-        assert_eq!(available_in("MemTotal: 1 kB\n"), None);
-        assert_eq!(available_in("MemAvailable: many kB"), None);
+        let kind = "MemAvailable:";
+        assert_eq!(bytes_of(text, kind), Some(2 << 20));
+        assert_eq!(bytes_of("MemTotal: 1 kB\n", kind), None);
+        assert_eq!(bytes_of("MemAvailable: many kB", kind), None);
+    }
+
+    #[test]
+    fn memory_that_is_not_there_is_refused_in_words() {
+        assert_eq!(expect_memory(1 << 20, "this"), Ok(()));
+        for bytes in [1 << 55, u64::MAX] {
+            let words = expect_memory(bytes, "this").unwrap_err().to_string();
+            assert!(words.starts_with("this takes at least ") && words.contains("TiB of memory, and "), "{words}");
+        }
     }
 
     #[test]

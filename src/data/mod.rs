@@ -34,6 +34,7 @@ pub use dataset::{Dataset, Split, Validation};
 pub use feed::{Batch, Feed};
 pub use labels::Labels;
 pub use memory::Memory;
+pub(crate) use memory::expect_memory;
 pub use order::{Batches, shuffle};
 pub use rows::{ImageShape, Rows};
 pub use source::{KNOWN, load, load_in, load_labels, load_within};

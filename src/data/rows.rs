@@ -1,6 +1,7 @@
 //! A matrix of data rows in the smallest type that holds them, in memory or in a file.
 
 use super::row_file::RowFile;
+use crate::error::start_of;
 use crate::{Error, Result};
 use elbo_kernels::prefetch::read_soon;
 use elbo_kernels::sweep::scale_u8;
@@ -354,7 +355,7 @@ impl Rows {
     /// A column as messages name it: its number, and its name where there is one.
     pub(super) fn column(&self, col: usize) -> String {
         match self.names.as_deref().and_then(|names| names.get(col)) {
-            Some(name) => format!("column {col} (\"{name}\")"),
+            Some(name) => format!("column {col} ({:?})", start_of(name)),
             None => format!("column {col}"),
         }
     }

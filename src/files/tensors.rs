@@ -213,11 +213,12 @@ impl TensorFile {
         let path = path.as_ref();
         let at = |e: Error| e.at(path.display().to_string());
         let io = |e: io::Error| Error::io("read", path, &e);
-        let file = File::open(path).map_err(io)?;
-        let info = file.metadata().map_err(io)?;
+        // Looked at first: to open a pipe is to wait for a writer.
+        let info = std::fs::metadata(path).map_err(io)?;
         if !info.is_file() {
             return Err(at(Error::input("not a regular file, expected a model file")));
         }
+        let file = File::open(path).map_err(io)?;
         let mut reader = BufReader::with_capacity(1 << 16, file);
         let (header, body) = read_header(&mut reader, info.len()).map_err(at)?;
         let metadata = elbo_entry(&header).map_err(at)?;

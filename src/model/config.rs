@@ -181,8 +181,9 @@ impl VaeConfig {
     /// Whether a network can be built from it.
     ///
     /// # Errors
-    /// Widths of 0, or more parameters than fit in memory.
+    /// Widths of 0, a likelihood's number out of range, or more parameters than any memory holds.
     pub fn check(&self) -> Result<()> {
+        self.likelihood.check()?;
         let positive = |what: &str, n: usize, flag: &str| match n {
             0 => Err(Error::input(format!("{what} must be at least 1, not 0")).hint(flag.to_string())),
             _ => Ok(()),

@@ -12,4 +12,5 @@ pub use config::{Heads, Hidden, PRESETS, Preset, VaeConfig};
 pub use infer::{Inference, Score};
 pub use step::{Draw, Stats, Workspace};
 pub use threads::threads_used;
+pub(crate) use vae::DATA;
 pub use vae::Vae;

@@ -14,6 +14,9 @@ use crate::tensor::profile::{Stage, lap};
 use crate::tensor::{Buffer, Isa, Layout, Mat, Params, Real, Slot};
 use std::sync::Arc;
 
+/// What the first of a step's [stages](Vae::stages) is called.
+pub(crate) const DATA: &str = "the data";
+
 /// A dense variational autoencoder: its networks and densities, without their parameters.
 #[derive(Clone, Debug)]
 pub struct Vae {
@@ -205,7 +208,7 @@ impl Vae {
             chain.inner(cache).iter().enumerate().map(named).collect::<Vec<_>>()
         };
         let (n, latent) = (b.rows, self.config.latent);
-        let mut stages = vec![("the data".to_owned(), b.x.rows(n))];
+        let mut stages = vec![(DATA.to_owned(), b.x.rows(n))];
         stages.extend(chain("encoder", &self.encoder, &b.encoder, n));
         stages.push(("the encoder's mean".to_owned(), b.eta.rows(n).columns(0, latent)));
         stages.push(("the encoder's log-variance".to_owned(), b.eta.rows(n).columns(latent, latent)));

@@ -46,6 +46,8 @@ pub struct BenchReport {
     pub epochs: u64,
     /// Examples of an epoch.
     pub rows: usize,
+    /// Examples of a step.
+    pub batch_size: usize,
     /// Seconds from [`Bench::begun`] to the end of the first step, what the bench itself measures in between left out.
     pub first_step_seconds: f64,
     /// The threads that a step was shared among: one, where it is too small to repay waking the others.
@@ -69,15 +71,16 @@ impl Bench {
     /// the same work; evaluation between epochs is not counted.
     ///
     /// # Errors
-    /// As [`Trainer::new`], fewer rows than two batches, or a loss that is not finite.
+    /// As [`Trainer::new`], fewer than two rows, or a loss that is not finite.
     pub fn run(&self, data: &Dataset, ex: &Exec) -> Result<BenchReport> {
         let loaded = self.begun.elapsed();
-        let (rows, batch) = (data.train().len(), self.config.batch_size);
-        if batch == 0 || rows / batch < 2 {
-            return Err(Error::input(format!("{rows} training rows do not make two batches of {batch}"))
-                .at(data.name())
-                .hint("bench with a smaller --batch-size, or with more data"));
+        let rows = data.train().len();
+        if rows < 2 {
+            let error = Error::input("a bench needs two training rows, one of them to evaluate on, and there is one");
+            return Err(error.at(data.name()));
         }
+        // As in training, a batch beyond the data is all of them, here but for one row.
+        let batch = self.config.batch_size.clamp(1, rows - 1);
         // The rows left out, at least one, become the test split: evaluation then takes no time.
         let rest = if rows % batch == 0 { batch } else { rows % batch };
         let data = Dataset::new(data.name(), data.train().clone()).with_test(rest)?;
@@ -128,6 +131,7 @@ impl Bench {
             peak_share: gflops / peak_gflops,
             epochs: seconds.len() as u64,
             rows: used,
+            batch_size: batch,
             first_step_seconds,
             threads_used,
             core_round_trip_ns: before.1.zip(after.0).map(|(before, after)| [before, after]),

@@ -21,7 +21,7 @@ pub use interpolate::{Endpoint, endpoint, interpolate};
 pub use sample::{sample, sample_latents};
 pub use score::{auc, flagged, quantile, scores};
 
-use crate::data::{Binarize, View};
+use crate::data::{Binarize, View, expect_memory};
 use crate::error::{Error, Result};
 use crate::model::Vae;
 use crate::tensor::Noise;
@@ -76,7 +76,10 @@ const MOST_SAMPLES: usize = 1 << 20;
 /// Refuses a result that is a slip of the keyboard rather than a wish.
 fn check_size(rows: usize, cols: usize) -> Result<()> {
     match rows.checked_mul(cols) {
-        Some(n) if n <= MOST_NUMBERS => Ok(()),
+        Some(n) if n <= MOST_NUMBERS => {
+            let what = format!("{rows} rows of {cols} columns");
+            expect_memory(4 * n as u64, &what).map_err(|e| e.hint("ask for fewer"))
+        }
         _ => {
             Err(Error::input(format!("{rows} rows of {cols} columns are more than 2^31 numbers")).hint("ask for fewer"))
         }

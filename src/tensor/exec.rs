@@ -50,7 +50,8 @@ impl Exec {
     fn start(isa: Isa, threads: usize, workers: usize) -> Result<Self> {
         let cannot = || Error::input(format!("cannot start {threads} threads")).hint("--threads 0 uses every core");
         if threads > MOST_THREADS {
-            return Err(cannot());
+            let most = format!("cannot start {threads} threads: {MOST_THREADS} are the most");
+            return Err(Error::input(most).hint("--threads 0 uses every core"));
         }
         let pool = match workers {
             1 => None,

@@ -1,11 +1,11 @@
 //! What a run is: every choice that its result depends on.
 
-use crate::data::{Binarize, Dataset, View};
+use crate::data::{Binarize, Dataset, View, expect_memory};
 use crate::density::Domain;
 use crate::error::{Error, Result};
 use crate::estimator::{BetaSchedule, Elbo, FreeBits};
 use crate::model::{Preset, Vae, VaeConfig};
-use crate::optim::{OptimizerConfig, Schedule};
+use crate::optim::{OptimizerConfig, OptimizerKind, Schedule};
 use crate::tensor::{Isa, Precision};
 
 /// A training run's choices. Two runs with equal configurations and data end in the same bytes.
@@ -107,6 +107,26 @@ impl TrainConfig {
                 .hint("add --validation 0.1, or leave --patience out"));
         }
         check_data(vae, data.all(), self.binarize)
+    }
+
+    /// Whether the memory is there that training takes at least: the parameters, what the optimizer keeps of each, the
+    /// gradient, the copies that products read, and the activations of a batch and their derivatives, in f32.
+    ///
+    /// # Errors
+    /// How much is needed, and how much there is.
+    pub(super) fn check_memory(&self, vae: &Vae, rows: usize) -> Result<()> {
+        let VaeConfig { hidden, inputs, latent, likelihood, .. } = &self.vae;
+        let eta = likelihood.eta_cols(*inputs);
+        // Both networks have the hidden layers, and every layer an output and its derivative.
+        let row = 2 * (2 * hidden.iter().sum::<usize>() + 2 * latent + eta) + inputs;
+        let slabs = match self.optimizer.kind {
+            OptimizerKind::Adam | OptimizerKind::AdamW => 4,
+            OptimizerKind::Sgd => 3,
+        };
+        let numbers = (vae.layout().len() as u64 * slabs).saturating_add(rows as u64 * row as u64);
+        let what = format!("training {} parameters in batches of {rows} rows", vae.layout().count());
+        expect_memory(numbers.saturating_mul(size_of::<f32>() as u64), &what)
+            .map_err(|e| e.hint("choose a smaller --hidden, --latent or --batch-size"))
     }
 
     /// A schedule that does not fit the run is refused here; [`Settings`](super::Settings) fit it beforehand.

@@ -67,14 +67,16 @@ impl Settings {
     /// # Errors
     /// Unknown names (with the nearest), and settings that contradict each other.
     pub fn network(&self, inputs: usize) -> Result<VaeConfig> {
-        self.network_from(Preset::named(self.preset.as_deref().unwrap_or("mlp-400"))?, inputs)
+        self.network_from(self.preset_or("mlp-400")?, inputs)
+    }
+
+    fn preset_or(&self, usual: &str) -> Result<&'static Preset> {
+        Preset::named(self.preset.as_deref().unwrap_or(usual)).map_err(|e| e.at("preset"))
     }
 
     fn base_preset(&self, view: &View) -> Result<&'static Preset> {
-        match &self.preset {
-            Some(name) => Preset::named(name),
-            None => Preset::named(if view.image().is_some() { "mlp-400" } else { "tabular" }),
-        }
+        let usual = if view.image().is_some() { "mlp-400" } else { "tabular" };
+        self.preset_or(usual)
     }
 
     fn network_from(&self, preset: &Preset, inputs: usize) -> Result<VaeConfig> {
@@ -104,7 +106,7 @@ impl Settings {
             (Some("gated"), Some(_)) => {
                 Err(Error::input("gated layers have no activation").hint("leave out activation, or layer"))
             }
-            (Some(name), _) => Err(unknown("layer", name, &LAYERS)),
+            (Some(name), _) => Err(unknown("layer", name, &LAYERS).at("layer")),
         }
     }
 
@@ -220,7 +222,8 @@ fn parse<T: FromStr<Err = Error>>(text: &Option<String>, setting: &str, base: T)
 fn named<T: Copy>(text: &Option<String>, setting: &str, base: T, all: &[(&str, T)]) -> Result<T> {
     let Some(text) = text else { return Ok(base) };
     let names: Vec<&str> = all.iter().map(|(name, _)| *name).collect();
-    all.iter().find(|(name, _)| name == text).map(|(_, value)| *value).ok_or_else(|| unknown(setting, text, &names))
+    let found = all.iter().find(|(name, _)| name == text).map(|(_, value)| *value);
+    found.ok_or_else(|| unknown(setting, text, &names).at(setting))
 }
 
 /// Grey values as Bernoulli targets are common, and not what published likelihoods of binary images are.

@@ -18,7 +18,12 @@
 use crate::data::{Dataset, Memory, Validation, load_within};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
+
+/// A file of settings longer than this is something else, and perhaps without end.
+const LONGEST: u64 = 1 << 20;
 
 macro_rules! settings {
     ($($(#[$meta:meta])* $field:ident: $type:ty,)*) => {
@@ -132,8 +137,13 @@ impl Settings {
     /// A file that cannot be read, and as [`from_toml`](Self::from_toml).
     pub fn load(path: impl AsRef<Path>) -> Result<Settings> {
         let path = path.as_ref();
-        let text = std::fs::read_to_string(path).map_err(|e| Error::io("read", path, &e))?;
-        Self::from_toml(&text).map_err(|e| e.at(path.display().to_string()))
+        let (mut text, at) = (String::new(), |e: Error| e.at(path.display().to_string()));
+        let file = File::open(path).and_then(|file| file.take(LONGEST + 1).read_to_string(&mut text));
+        file.map_err(|e| Error::io("read", path, &e))?;
+        if text.len() as u64 > LONGEST {
+            return Err(at(Error::input(format!("more than {LONGEST} bytes: this is no file of settings"))));
+        }
+        Self::from_toml(&text).map_err(at)
     }
 
     /// The settings as TOML, which [`from_toml`](Self::from_toml) reads back to the same.

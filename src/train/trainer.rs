@@ -156,12 +156,13 @@ impl Trainer {
     /// A run at its start.
     ///
     /// # Errors
-    /// As [`TrainConfig::check`] and [`Feed::new`].
+    /// As [`TrainConfig::check`] and [`Feed::new`], and a network or a batch larger than memory.
     pub fn new(config: TrainConfig, data: Dataset, ex: Exec) -> Result<Self> {
         let vae = Vae::new(&config.vae)?;
         config.check(&vae, &data)?;
         let noise = Noise::new(config.seed);
         let size = config.batch_size.min(data.train().len());
+        config.check_memory(&vae, size)?;
         let estimator = config.estimator();
         let params = Params::init(vae.layout(), &noise).with_precision(config.precision);
         let workspace = Workspace::new(&vae, &params, size, Estimator::<f32>::samples(&estimator), &ex);
@@ -254,15 +255,27 @@ impl Trainer {
         let steps = self.steps_per_epoch();
         let step = state.epoch.checked_mul(steps).and_then(|s| s.checked_add(state.batch));
         let epochs = state.best.is_none_or(|(_, best)| (1..=state.epoch).contains(&best));
-        let sums = state.sums.kl.len() == self.config.vae.latent;
+        let rows = state.batch.saturating_mul(self.config.batch_size as u64).min(self.data.train().len() as u64);
+        let sums = state.sums.kl.len() == self.config.vae.latent && state.sums.rows == rows;
         if state.batch > steps || step != Some(state.step) || !epochs || !sums {
             return Err(Error::input(format!(
-                "the checkpoint stands at step {} (epoch {}, batch {}), which does not fit epochs of {steps} steps",
-                state.step, state.epoch, state.batch
+                "the checkpoint stands at step {} (epoch {}, batch {}, {} rows), which does not fit epochs of {steps} steps",
+                state.step, state.epoch, state.batch, state.sums.rows
             ))
             .hint("resume with the data and the batch size that the run was started with"));
         }
+        // A batch whose terms are not finite ends a run; an objective that is no number is never the best.
+        let terms = state.sums.kl.iter().chain([&state.sums.reconstruction]).all(|sum| sum.is_finite());
+        if !terms || state.best.is_some_and(|(best, _)| best.is_nan()) {
+            return Err(Error::input("the checkpoint's sums, or its best objective, are no finite numbers")
+                .hint("the checkpoint is damaged; start from an earlier one"));
+        }
         fill(self.params.values_mut(), &mut self.optimizer)?;
+        let taken = self.optimizer.steps();
+        if taken != state.step {
+            let what = format!("the checkpoint stands at step {}, and its optimizer at step {taken}", state.step);
+            return Err(Error::input(what).hint("the checkpoint is damaged; start from an earlier one"));
+        }
         self.params.refresh(crate::tensor::Par::Sequential);
         self.state = state;
         self.pace = Pace::default();

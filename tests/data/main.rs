@@ -7,5 +7,9 @@ mod fixtures;
 mod formats;
 mod known;
 mod light;
+#[cfg(feature = "files")]
+mod odd_files;
+#[cfg(feature = "files")]
+mod round_trips;
 mod seeded;
 mod streamed;

@@ -5,6 +5,7 @@
 mod bad;
 mod folder;
 mod format;
+mod hostile;
 mod matrix;
 mod resume;
 mod settings;

@@ -5,6 +5,7 @@ use super::input::Input;
 use super::numbers::{Header, Number};
 use crate::Result;
 use crate::data::rows::{Rows, Store, Values};
+use crate::error::start_of;
 use ndarray::{ArrayD, IxDyn, ShapeBuilder};
 use ndarray_npy::npy::header as npy;
 
@@ -30,7 +31,8 @@ fn header(input: &mut Input) -> Result<(Header, bool)> {
         "f4" => Number::F32,
         "f8" => Number::F64,
         _ => {
-            let what = format!("the NPY array holds {}, not plain numbers", parsed.type_descriptor);
+            let kind = parsed.type_descriptor.to_string();
+            let what = format!("the NPY array holds {}, not plain numbers", start_of(&kind));
             return Err(input.error(what).hint("save it as float32: `numpy.save(path, x.astype('float32'))`"));
         }
     };

@@ -1,6 +1,7 @@
 //! Binary numbers, streamed: memory grows with what was read, never with what a header claims.
 
 use super::input::Input;
+use crate::data::memory::expect_memory;
 use crate::data::row_file::{Part, RowFile};
 use crate::data::rows::{Store, Values};
 use crate::{Error, Result};
@@ -222,15 +223,25 @@ impl Header {
 
 /// Makes room for `more` numbers. Room doubles, as it does in any `Vec`, but never beyond the `later` ones still to come,
 /// so that a whole file sits in memory of exactly its size.
-fn reserve<T>(out: &mut Vec<T>, more: usize, later: usize) -> Result<()> {
+///
+/// # Errors
+/// More than there is: data packed small may unpack to any size.
+pub(super) fn reserve<T>(out: &mut Vec<T>, more: usize, later: usize) -> Result<()> {
     if out.capacity() - out.len() >= more {
         return Ok(());
     }
     let extra = more + out.len().min(later);
+    let bytes = (out.len() + extra) as u64 * size_of::<T>() as u64;
+    // Below this, asking the system takes longer than the data are worth.
+    if bytes >= 1 << 26 {
+        expect_memory(extra as u64 * size_of::<T>() as u64, "the rest of the data")?;
+    }
     out.try_reserve_exact(extra).map_err(|_| Error::input("there is not enough memory for the data"))
 }
 
-/// Dimensions as people write them: `60000 x 28 x 28`.
+/// Dimensions as people write them: `60000 x 28 x 28`; the first few of very many.
 pub(super) fn shape(dims: &[usize]) -> String {
-    dims.iter().map(usize::to_string).collect::<Vec<_>>().join(" x ")
+    const MOST: usize = 8;
+    let shown = dims.iter().take(MOST).map(usize::to_string).collect::<Vec<_>>().join(" x ");
+    if dims.len() > MOST { format!("{shown} x … ({} dimensions)", dims.len()) } else { shown }
 }

@@ -1,5 +1,6 @@
 //! A folder of PNG pictures of one size, in the order of their file names.
 
+use super::numbers::reserve;
 use crate::data::rows::{ImageShape, Rows, Values};
 use crate::{Error, Result};
 use png::{Decoder, DecodingError, Transformations};
@@ -8,7 +9,7 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 /// A PNG file packs at most this many times (deflate's limit), so a larger claim is false.
-const PACKING_LIMIT: u64 = 1032;
+const PACKING_LIMIT: u128 = 1032;
 
 /// The pictures of a folder, sorted by name, byte by byte. Other files are passed over.
 pub(super) fn pictures(folder: &Path) -> Result<Vec<PathBuf>> {
@@ -36,6 +37,7 @@ pub(super) fn rows(pictures: &[PathBuf]) -> Result<Rows> {
             let error = Error::input(format!("a picture of {}, but {} before it", says(shape), says(expected)));
             return Err(error.at(path.display().to_string()).hint("all pictures need one size and one colour mode"));
         }
+        reserve(&mut values, pixels.len(), usize::MAX).map_err(|e| e.at(path.display().to_string()))?;
         values.append(&mut pixels);
     }
     let Some(image) = first else { return Err(Error::input("there are no pictures")) };
@@ -50,23 +52,30 @@ fn says(shape: ImageShape) -> String {
 
 /// Decodes one picture.
 fn picture(path: &Path) -> Result<(ImageShape, Vec<u8>)> {
-    let file = File::open(path).map_err(|e| Error::io("open the picture", path, &e))?;
-    let size = file.metadata().map_err(|e| Error::io("look at the picture", path, &e))?.len();
     let error = |what: String| Error::input(what).at(path.display().to_string());
+    // Looked at first: to open a pipe is to wait for a writer.
+    let metadata = std::fs::metadata(path).map_err(|e| Error::io("look at the picture", path, &e))?;
+    if !metadata.is_file() {
+        return Err(error("a picture is needed here, and this is no regular file".to_owned()));
+    }
+    let size = metadata.len();
+    let file = File::open(path).map_err(|e| Error::io("open the picture", path, &e))?;
     let damaged = |e: DecodingError| error(format!("cannot decode the PNG: {e}"));
 
     let mut decoder = Decoder::new(BufReader::new(file));
     decoder.set_transformations(Transformations::EXPAND | Transformations::STRIP_16);
     let info = decoder.read_header_info().map_err(damaged)?;
     let (width, height) = (info.width, info.height);
-    // One bit a pixel is the least a picture can hold.
-    if u64::from(width) * u64::from(height) / 8 > size.saturating_mul(PACKING_LIMIT) {
+    let bits = u128::from(width) * u128::from(height) * info.bits_per_pixel() as u128;
+    if bits / 8 > u128::from(size) * PACKING_LIMIT {
         return Err(error(format!("the header claims {width} x {height} pixels, too many for a file of {size} bytes")));
     }
     let mut reader = decoder.read_info().map_err(damaged)?;
     let samples = reader.output_color_type().0.samples();
     let len = reader.output_buffer_size().ok_or_else(|| error("the picture is too large".to_owned()))?;
-    let mut pixels = vec![0; len];
+    let mut pixels = Vec::new();
+    reserve(&mut pixels, len, 0).map_err(|e| e.at(path.display().to_string()))?;
+    pixels.resize(len, 0);
     reader.next_frame(&mut pixels).map_err(damaged)?;
     // Grey with alpha has 2 samples, colour with alpha 4: the last is alpha.
     let channels = if samples < 3 { 1 } else { 3 };

@@ -1,8 +1,10 @@
 //! CSV: a header line with the columns' names, then numbers.
 
 use super::input::Input;
+use super::numbers::reserve;
 use crate::data::Labels;
 use crate::data::rows::{Rows, Values};
+use crate::error::start_of;
 use crate::{Error, Result};
 use csv::{ByteRecord, Reader, ReaderBuilder, Terminator, Trim};
 use std::io::{Chain, Read};
@@ -66,10 +68,9 @@ impl Table {
 
     fn cell_error(&self, record: &ByteRecord, row: usize, col: usize, why: &str) -> Error {
         let text = String::from_utf8_lossy(&record[col]);
-        let shown: String = text.chars().take(40).collect();
-        let found = if text.is_empty() { "is empty".to_owned() } else { format!("is {shown:?}{why}") };
-        let here = self.here(row);
-        let error = Error::input(format!("{here}, column {col} (\"{}\") {found}", self.names[col]));
+        let found = if text.is_empty() { "is empty".to_owned() } else { format!("is {:?}{why}", start_of(&text)) };
+        let (here, name) = (self.here(row), start_of(&self.names[col]));
+        let error = Error::input(format!("{here}, column {col} ({name:?}) {found}"));
         error.at(self.place.clone()).hint("each cell needs a finite number; remove or fill in the row")
     }
 }
@@ -81,6 +82,7 @@ pub(super) fn rows(input: Input) -> Result<Rows> {
     let mut record = ByteRecord::new();
     let mut row = 0;
     while table.next(&mut record, row)? {
+        reserve(&mut values, record.len(), usize::MAX).map_err(|e| e.at(table.place.clone()))?;
         for (col, field) in record.iter().enumerate() {
             let parsed = std::str::from_utf8(field).ok().and_then(|text| text.parse::<f32>().ok());
             let Some(value) = parsed else {
