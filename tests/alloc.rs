@@ -3,8 +3,8 @@
 
 use elbo::data::{Binarize, Dataset, Memory, load_within};
 use elbo::estimator::FreeBits;
-use elbo::model::{Inference, Preset, Vae};
-use elbo::tensor::{Exec, Isa, Noise, Params, Precision};
+use elbo::model::{Draw, Inference, Preset, Vae};
+use elbo::tensor::{Exec, Isa, Noise, Params, Precision, Stream};
 use elbo::train::{Flow, Observer, StepReport, TrainConfig, Trainer};
 use ndarray::Array2;
 use std::io::Write;
@@ -56,18 +56,21 @@ fn allocated_on(data: Dataset, threads: usize, change: impl Fn(&mut TrainConfig)
     count.last - count.first.unwrap()
 }
 
-/// Blocks that calls of encode, decode and score allocate after the first of each, for so many rows.
+/// Blocks that calls of encode, decode, score and importance allocate after the first of each, for so many rows.
 fn allocated_by_inference(threads: usize, rows: usize) -> u64 {
     let vae = Vae::new(&Preset::named("mlp-400").unwrap().config(784)).unwrap();
     let (params, ex) = (Params::init(vae.layout(), &Noise::new(1)), exec(threads));
     let x = Array2::from_shape_fn((rows, 784), |(i, j)| ((i * 31 + j * 17) % 256) as f32 / 255.0);
     let (mut z, mut y) = (Array2::<f32>::zeros((rows, 20)), Array2::<f32>::zeros((rows, 784)));
     let mut scores = vec![0.0; rows];
+    let draw = Draw { noise: Noise::new(2), stream: Stream::Evaluate, step: 0 };
     let mut round = |inference: &mut Inference<f32>| {
         inference.encode_into(x.view(), z.view_mut());
         inference.decode_into(z.view(), y.view_mut());
         let fill = |r: usize, out: &mut [f32]| out.copy_from_slice(x.row(r).to_slice().unwrap());
         inference.score(rows, &fill, |r, score| scores[r] = score.neg_elbo());
+        // More draws than a block decodes at once, and no whole number of those.
+        inference.importance(rows.min(20), &fill, &draw, 50, |r, bounds| scores[r] = -bounds.log_likelihood());
     };
     let mut inference = Inference::new(&vae, &params, &ex);
     // Entering a pool from outside now and then costs rayon a block of its queue; inside, nothing does.

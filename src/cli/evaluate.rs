@@ -3,7 +3,7 @@
 use super::Common;
 use super::model::{DataArgs, Subject};
 use crate::error::Result;
-use crate::task::{self, EvaluationReport};
+use crate::task::{self, EvaluationReport, Nll};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -14,6 +14,10 @@ Examples:
   elbo evaluate runs/f                        on the test split of the run's data
   elbo evaluate runs/f --samples 100          and −log p(x) by importance sampling, 100 draws a row
   elbo evaluate runs/f --split train --json   one JSON object on the standard output
+
+--samples S estimates -log p(x) by the importance-weighted bound of S draws a row (Burda et al. 2016),
+and by those of 1, 10, 100 ... of the same draws, where they divide S: the first is -ELBO again, and
+the last is the tightest.
 
 Without --seed the draws of z are those that training evaluated with, so the figures are those of
 the model's epoch in metrics.jsonl.")]
@@ -49,10 +53,12 @@ impl Evaluate {
             "selected": info.selected,
             "epoch": info.epoch,
         });
-        if let (Some(nll), Some(stderr), Some(samples)) = (report.nll, report.nll_stderr, report.samples) {
-            json["nll"] = nll.into();
-            json["nll_stderr"] = stderr.into();
-            json["samples"] = Value::from(samples);
+        if let Some(nll) = report.nll.last() {
+            json["nll"] = nll.nats.into();
+            json["nll_stderr"] = nll.stderr.into();
+            json["samples"] = nll.samples.into();
+            let bound = |n: &Nll| json!({ "samples": n.samples, "nll": n.nats, "nll_stderr": n.stderr });
+            json["bounds"] = report.nll.iter().map(bound).collect::<Value>();
         }
         console.report(&json, text(&report))
     }
@@ -63,8 +69,9 @@ fn text(r: &EvaluationReport) -> String {
         "-ELBO {:.4} = reconstruction {:.4} + KL {:.4} nats per example\nactive units {}, rows {}",
         r.neg_elbo, r.reconstruction, r.kl, r.active_units, r.rows
     );
-    if let (Some(nll), Some(stderr), Some(samples)) = (r.nll, r.nll_stderr, r.samples) {
-        text += &format!("\n-log p(x) {nll:.4} ± {stderr:.4} (standard error over rows), {samples} samples a row");
+    for Nll { samples, nats, stderr } in &r.nll {
+        let a_row = if *samples == 1 { "sample a row" } else { "samples a row" };
+        text += &format!("\n-log p(x) {nats:.4} ± {stderr:.4} (standard error over rows), {samples} {a_row}");
     }
     text
 }

@@ -6,6 +6,9 @@
 //! ```
 //!
 //! The constant −½ log 2π is always included, so that values under different variances can be compared.
+//!
+//! Where d² e⁻ᵛ is finite the value is within (D/16 + 16) u ½ Σ (log 2π + |v| + d² e⁻ᵛ) of the exact one, for u = 2⁻²⁴ (f32)
+//! or 2⁻⁵³, and derivatives are within 8u of their terms. Where e⁻ᵛ overflows, at v < −88 in f32, no value is finite.
 
 use super::{Domain, LOG_TAU, Likelihood, samples_per_row};
 use crate::layer::{Cache, Gradient, Init};

@@ -35,6 +35,18 @@ impl DiagonalGaussian {
         }
         block::sample_and_kl(isa, eta, eps, z, kl);
     }
+    /// `out[r] = log p(z_r) − log q(z_r | η)` in nats, for z = T(ε; η) and the standard normal `prior`: ½ Σ (v + ε² − z²).
+    ///
+    /// In f64, and from ε: of a z that was rounded, (z − μ)² e⁻ᵛ has lost digits where e^{v/2} is far below μ.
+    pub fn log_ratio<F: Real>(&self, _: &StandardNormal, eta: Mat<F>, eps: Mat<F>, z: Mat<F>, out: &mut [f64]) {
+        let k = samples_per_row(eta.rows(), eps.rows());
+        for (r, out) in out[..eps.rows()].iter_mut().enumerate() {
+            let (_, v) = eta.row(r / k).split_at(self.latent);
+            let squares = |x: &[F]| x.iter().map(|x| x.to_f64() * x.to_f64()).sum::<f64>();
+            let log_variances: f64 = v.iter().map(|v| v.to_f64()).sum();
+            *out = 0.5 * (log_variances + squares(eps.row(r)) - squares(z.row(r)));
+        }
+    }
     /// The gradient of both into `deta`, which is replaced: [`sample_grad`](Posterior::sample_grad) of `dz`, and
     /// [`kl_grad`](Prior::kl_grad) by `weights`.
     #[allow(clippy::too_many_arguments, reason = "the arguments of both, once")]

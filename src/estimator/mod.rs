@@ -2,9 +2,11 @@
 
 mod beta;
 mod elbo;
+mod importance;
 
 pub use beta::BetaSchedule;
 pub use elbo::{Elbo, FreeBits};
+pub use importance::{ImportanceBounds, LogSumExp};
 
 use crate::tensor::{Buffer, Real};
 use std::fmt::Debug;

@@ -1,18 +1,15 @@
-//! A trained model at work: encode, decode, score, and estimate likelihoods, in blocks of rows on every thread.
+//! A trained model at work: encode, decode and score, in blocks of rows on every thread.
 
+use super::importance::Sampled;
 use super::{Block, Draw, Stats, Vae, threads_used};
-use crate::density::{Posterior, Prior};
+use crate::density::Posterior;
 use crate::tensor::{Exec, Par, Params, Precision, Real};
 use elbo_kernels::par::for_each_mut;
-use elbo_kernels::reduce::log_sum_exp;
 use ndarray::{ArrayView2, ArrayViewMut1, ArrayViewMut2};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Rows of a block, as in training.
 const BLOCK_ROWS: usize = 64;
-/// Samples of a row that are decoded at once, and the rows of such a block.
-const SAMPLES: usize = 16;
-const SAMPLED_ROWS: usize = 8;
 
 /// What a row costs under the model, at the posterior's mean: −ELBO = reconstruction + KL, in nats.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -33,35 +30,49 @@ impl Score {
 /// A model with its parameters, ready to be used on any number of rows. Its memory is allocated once.
 #[derive(Debug)]
 pub struct Inference<'m, F> {
-    vae: &'m Vae,
-    params: &'m Params<F>,
-    ex: &'m Exec,
+    pub(super) vae: &'m Vae,
+    pub(super) params: &'m Params<F>,
+    pub(super) ex: &'m Exec,
     blocks: Vec<Block<F>>,
-    sampled: Vec<Block<F>>,
     stop: Option<&'m AtomicBool>,
+    /// Made when draws are first asked for.
+    pub(super) sampled: Vec<Sampled<F>>,
 }
 
 /// A sweep over rows: how many, how they fall into blocks, what each costs in multiplications and additions, and what
 /// ends it early.
 #[derive(Clone, Copy)]
-struct Rows<'s> {
-    count: usize,
-    block: usize,
-    flops: f64,
-    stop: Option<&'s AtomicBool>,
+pub(super) struct Rows<'s> {
+    pub count: usize,
+    /// The most rows of a block, and what their number is a multiple of.
+    pub block: usize,
+    pub unit: usize,
+    pub flops: f64,
+    pub stop: Option<&'s AtomicBool>,
+}
+
+/// What one thread of a sweep works in: memory for a block of rows.
+pub(super) trait Work: Send {
+    /// Tells it the rows of its next block.
+    fn set_rows(&mut self, rows: usize);
+}
+
+impl<F: Real> Work for Block<F> {
+    fn set_rows(&mut self, rows: usize) {
+        self.rows = rows;
+    }
 }
 
 /// Calls `pass` for each block of each chunk of rows, on every thread that the work is worth, then `done` for each in
 /// order. Little work never enters the pool, which takes longer than a row.
-fn sweep<F: Real>(
+pub(super) fn sweep<B: Work>(
     ex: &Exec,
-    blocks: &mut [Block<F>],
+    blocks: &mut [B],
     rows: Rows<'_>,
-    pass: impl Fn(usize, &mut Block<F>) + Sync,
-    done: impl FnMut(usize, &Block<F>) + Send,
+    pass: impl Fn(usize, &mut B) + Sync,
+    done: impl FnMut(usize, &B) + Send,
 ) {
-    // A block takes whole eights of rows.
-    let most = rows.count.div_ceil(8).min(blocks.len());
+    let most = rows.count.div_ceil(rows.unit).min(blocks.len());
     match threads_used(rows.flops * rows.count as f64, ex.threads(), most) {
         1 => chunks(Par::Sequential, &mut blocks[..1], rows, pass, done),
         n => ex.install(|| chunks(ex.par(), &mut blocks[..n], rows, &pass, done)),
@@ -69,22 +80,22 @@ fn sweep<F: Real>(
 }
 
 /// A sweep's chunks: as many rows as the blocks hold, or an equal share of the last ones in each.
-fn chunks<F: Real>(
+fn chunks<B: Work>(
     par: Par,
-    blocks: &mut [Block<F>],
+    blocks: &mut [B],
     rows: Rows<'_>,
-    pass: impl Fn(usize, &mut Block<F>) + Sync,
-    mut done: impl FnMut(usize, &Block<F>),
+    pass: impl Fn(usize, &mut B) + Sync,
+    mut done: impl FnMut(usize, &B),
 ) {
     for start in (0..rows.count).step_by(blocks.len() * rows.block) {
         if rows.stop.is_some_and(|stop| stop.load(Ordering::Relaxed)) {
             return;
         }
         let left = rows.count - start;
-        let share = left.div_ceil(blocks.len()).next_multiple_of(8).min(rows.block);
+        let share = left.div_ceil(blocks.len()).next_multiple_of(rows.unit).min(rows.block);
         let first = |i: usize| start + i * share;
         for (i, b) in blocks.iter_mut().enumerate() {
-            b.rows = rows.count.saturating_sub(first(i)).min(share);
+            b.set_rows(rows.count.saturating_sub(first(i)).min(share));
         }
         let used = left.div_ceil(share).min(blocks.len());
         for_each_mut(par, &mut blocks[..used], |i, b| pass(first(i), b));
@@ -123,8 +134,9 @@ impl<'m, F: Real> Inference<'m, F> {
 
     /// Rows of which each goes through half of the network `halves` times: two operations a weight, where a training
     /// step takes about six.
-    fn rows(&self, count: usize, halves: usize) -> Rows<'m> {
-        Rows { count, block: BLOCK_ROWS, flops: self.vae.flops() / 6.0 * halves as f64, stop: self.stop }
+    pub(super) fn rows(&self, count: usize, halves: usize) -> Rows<'m> {
+        let flops = self.vae.flops() / 6.0 * halves as f64;
+        Rows { count, block: BLOCK_ROWS, unit: 8, flops, stop: self.stop }
     }
 
     /// Encodes `rows` rows, which `fill(r, x)` writes, and gives `out(r, mean, log_variance)` each row's posterior.
@@ -246,23 +258,6 @@ impl<'m, F: Real> Inference<'m, F> {
         sweep(self.ex, &mut self.blocks, rows, pass, |first, b| each_score(first, b, &mut out));
     }
 
-    /// Each row's score with `samples` draws of z: the reconstruction is their mean.
-    pub fn sampled_score(
-        &mut self,
-        rows: usize,
-        fill: &(impl Fn(usize, &mut [F]) + Sync),
-        draw: &Draw,
-        samples: usize,
-        mut out: impl FnMut(usize, Score) + Send,
-    ) {
-        let mut kls = vec![0.0; rows];
-        self.encode_kl(rows, fill, &mut kls);
-        self.each_sample(rows, fill, draw, samples, |row, terms| {
-            let reconstruction = -terms.iter().map(|t| t.log_px).sum::<f64>() / samples as f64;
-            out(row, Score { reconstruction, kl: kls[row] });
-        });
-    }
-
     /// The terms of the ELBO over all rows, with one draw of z a row.
     pub fn elbo(&mut self, rows: usize, fill: &(impl Fn(usize, &mut [F]) + Sync), draw: &Draw) -> Stats {
         let (vae, p, isa) = (self.vae, self.params, self.ex.isa());
@@ -276,90 +271,6 @@ impl<'m, F: Real> Inference<'m, F> {
         let rows = self.rows(rows, 2);
         sweep(self.ex, &mut self.blocks, rows, pass, |_, b| stats.add_block(b));
         stats
-    }
-
-    /// Each row's importance-sampled −log p(x), in nats: −log (1/S) Σ p(x|z_s) p(z_s) / q(z_s|x), an upper bound in
-    /// expectation that tightens with S (Burda, Grosse and Salakhutdinov 2016, eq. 8). Each row is encoded once.
-    pub fn nll(
-        &mut self,
-        rows: usize,
-        fill: &(impl Fn(usize, &mut [F]) + Sync),
-        draw: &Draw,
-        samples: usize,
-        mut out: impl FnMut(usize, f64) + Send,
-    ) {
-        let mut log_w = vec![0.0; samples];
-        self.each_sample(rows, fill, draw, samples, |row, terms| {
-            for (w, t) in log_w.iter_mut().zip(terms) {
-                *w = t.log_px + t.log_pz - t.log_qz;
-            }
-            out(row, (samples as f64).ln() - log_sum_exp(&log_w));
-        });
-    }
-
-    fn encode_kl(&mut self, rows: usize, fill: &(impl Fn(usize, &mut [F]) + Sync), kls: &mut [f64]) {
-        let (vae, p, isa) = (self.vae, self.params, self.ex.isa());
-        let pass = |first, b: &mut Block<F>| {
-            b.load(isa, first, fill);
-            vae.encode(isa, p, b);
-            vae.kl(isa, b);
-        };
-        let rows = self.rows(rows, 1);
-        sweep(self.ex, &mut self.blocks, rows, pass, |first, b| {
-            for r in 0..b.rows {
-                kls[first + r] = row_kl(b, r);
-            }
-        });
-    }
-
-    /// Gives `out(row, terms)` the terms of every sample of each row.
-    fn each_sample(
-        &mut self,
-        rows: usize,
-        fill: &(impl Fn(usize, &mut [F]) + Sync),
-        draw: &Draw,
-        samples: usize,
-        mut out: impl FnMut(usize, &[SampleTerms]) + Send,
-    ) {
-        let (vae, p, isa) = (self.vae, self.params, self.ex.isa());
-        if self.sampled.is_empty() {
-            let block = || Block::new(vae, SAMPLED_ROWS, SAMPLES);
-            self.sampled = (0..self.ex.workers()).map(|_| block()).collect();
-        }
-        // One list of terms for each block, by its place in the chunk.
-        let blank = || std::sync::Mutex::new(vec![SampleTerms::default(); SAMPLED_ROWS * samples]);
-        let lists: Vec<_> = self.sampled.iter().map(|_| blank()).collect();
-        let list = |first: usize| &lists[first / SAMPLED_ROWS % lists.len()];
-        let pass = |first: usize, b: &mut Block<F>| {
-            let mut terms = list(first).lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            b.load(isa, first, fill);
-            vae.encode(isa, p, b);
-            let (mut log_pz, mut log_qz) = ([F::ZERO; SAMPLED_ROWS * SAMPLES], [F::ZERO; SAMPLED_ROWS * SAMPLES]);
-            for s in (0..samples).step_by(SAMPLES) {
-                b.samples = SAMPLES.min(samples - s);
-                draw.fill(first, s, b.samples, b.rows, &mut b.eps);
-                vae.sample(isa, b);
-                vae.decode(isa, p, b);
-                vae.log_px(isa, p, b);
-                let (many, z) = (b.many(), b.z.rows(b.many()));
-                vae.prior().log_prob(isa, z, &mut log_pz[..many]);
-                vae.posterior().log_prob(isa, z, b.eta.rows(b.rows), &mut log_qz[..many]);
-                for i in 0..many {
-                    terms[i / b.samples * samples + s + i % b.samples] = SampleTerms {
-                        log_px: b.terms.log_px[i].to_f64(),
-                        log_pz: log_pz[i].to_f64(),
-                        log_qz: log_qz[i].to_f64(),
-                    };
-                }
-            }
-        };
-        let rows = Rows { block: SAMPLED_ROWS, ..self.rows(rows, 1 + samples) };
-        sweep(self.ex, &mut self.sampled, rows, pass, |first, b| {
-            let terms = list(first).lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            for (r, terms) in terms.chunks_exact(samples).take(b.rows).enumerate() {
-                out(first + r, terms);
-            }
-        });
     }
 }
 
@@ -378,15 +289,8 @@ fn assign<F: Real>(mut row: ArrayViewMut1<F>, values: &[F]) {
     }
 }
 
-/// What one sample of one row says, in nats.
-#[derive(Clone, Copy, Debug, Default)]
-struct SampleTerms {
-    log_px: f64,
-    log_pz: f64,
-    log_qz: f64,
-}
-
-fn row_kl<F: Real>(b: &Block<F>, r: usize) -> f64 {
+/// The KL of a block's row, in nats.
+pub(super) fn row_kl<F: Real>(b: &Block<F>, r: usize) -> f64 {
     b.terms.kl.rows(b.rows).row(r).iter().map(|x| x.to_f64()).sum()
 }
 

@@ -2,6 +2,7 @@
 
 mod block;
 mod config;
+mod importance;
 mod infer;
 mod step;
 mod threads;

@@ -6,8 +6,19 @@ use crate::model::{Draw, Inference};
 use crate::tensor::{Noise, Stream};
 use crate::train::{Metrics, active_units};
 
-/// What an evaluation found. Nats per example, means over rows.
+/// An importance-sampled −log p(x), in nats per example.
 #[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Nll {
+    /// Samples K of each estimate: its expectation, −L_K, falls towards −log p(x) as K grows.
+    pub samples: usize,
+    /// The mean over rows.
+    pub nats: f64,
+    /// Its standard error over rows: their standard deviation divided by √rows.
+    pub stderr: f64,
+}
+
+/// What an evaluation found. Nats per example, means over rows.
+#[derive(Clone, PartialEq, Debug)]
 pub struct EvaluationReport {
     /// −ELBO: reconstruction + KL, with one draw of z a row.
     pub neg_elbo: f64,
@@ -15,12 +26,9 @@ pub struct EvaluationReport {
     pub reconstruction: f64,
     /// KL(q(z|x) ‖ p(z)).
     pub kl: f64,
-    /// The importance-sampled −log p(x), if samples were asked for.
-    pub nll: Option<f64>,
-    /// Its standard error over rows: their standard deviation divided by √rows.
-    pub nll_stderr: Option<f64>,
-    /// Samples a row.
-    pub samples: Option<usize>,
+    /// The importance-sampled −log p(x), if samples were asked for: by K = 1, 10, 100 … samples as far as they divide S,
+    /// and last by S, all from the same draws. They never rise.
+    pub nll: Vec<Nll>,
     /// Latents in use: those whose posterior mean has a variance above 0.01 over rows.
     pub active_units: usize,
     /// Rows.
@@ -30,7 +38,8 @@ pub struct EvaluationReport {
 /// Evaluates a model on rows. `seed` is that of the draws of z; with the seed of training, the first three figures are
 /// those that training reported for the same rows.
 ///
-/// With `samples`, also estimates −log p(x) by importance sampling (Burda, Grosse and Salakhutdinov 2016, eq. 8).
+/// With `samples`, also estimates −log p(x) by importance sampling (Burda, Grosse and Salakhutdinov 2016, eq. 8): see
+/// [`Inference::importance`].
 ///
 /// # Errors
 /// No rows, no samples, or more than 2²⁰ of them; streamed rows that cannot be read.
@@ -46,23 +55,34 @@ pub fn evaluate(
     let draw = |step| Draw { noise: Noise::new(seed), stream: Stream::Evaluate, step };
     let metrics = Metrics::from(&inference.elbo(rows, &examples.fill(), &draw(0)));
     let active_units = active_units(inference, examples.view, examples.binarize, examples.noise);
-    let nll = samples.map(|samples| {
-        // Step 1: draws of their own, so that the two figures are independent given the model.
-        let mut nll = vec![0.0; rows];
-        inference.nll(rows, &examples.fill(), &draw(1), samples, |r, value| nll[r] = value);
-        mean_and_stderr(&nll)
-    });
+    // Step 1: draws of their own, so that the two figures are independent given the model.
+    let nll = samples.map_or_else(Vec::new, |samples| nll(inference, examples, &draw(1), samples));
     examples.view().check_read()?;
     Ok(EvaluationReport {
         neg_elbo: metrics.neg_elbo,
         reconstruction: metrics.reconstruction,
         kl: metrics.kl,
-        nll: nll.map(|(mean, _)| mean),
-        nll_stderr: nll.map(|(_, stderr)| stderr),
-        samples,
+        nll,
         active_units,
         rows,
     })
+}
+
+fn nll(inference: &mut Inference<'_, f32>, examples: &Examples, draw: &Draw, samples: usize) -> Vec<Nll> {
+    let rows = examples.len();
+    // By K, the values of all rows.
+    let mut by_size: Vec<(usize, Vec<f64>)> = Vec::new();
+    inference.importance(rows, &examples.fill(), draw, samples, |_, bounds| {
+        if by_size.is_empty() {
+            by_size.extend(bounds.iter().map(|(size, _)| (size, Vec::with_capacity(rows))));
+        }
+        by_size.iter_mut().zip(bounds.iter()).for_each(|((_, values), (_, bound))| values.push(-bound));
+    });
+    let summary = |(samples, values): (usize, Vec<f64>)| {
+        let (nats, stderr) = mean_and_stderr(&values);
+        Nll { samples, nats, stderr }
+    };
+    by_size.into_iter().map(summary).collect()
 }
 
 /// The mean and its standard error, from the sample standard deviation (n − 1); 0 for a single value, whose spread is

@@ -16,7 +16,7 @@ pub use crate::tensor::{Cores, core_round_trip};
 pub use bench::{Bench, BenchReport, fma_peak};
 pub use breakdown::{BETWEEN, StageTime};
 pub use encode::{Encoding, decode, decode_parameters, encode, originals, reconstruct};
-pub use evaluate::{EvaluationReport, evaluate};
+pub use evaluate::{EvaluationReport, Nll, evaluate};
 pub use interpolate::{Endpoint, endpoint, interpolate};
 pub use sample::{sample, sample_latents};
 pub use score::{auc, flagged, quantile, scores};
@@ -86,7 +86,7 @@ fn check_size(rows: usize, cols: usize) -> Result<()> {
     }
 }
 
-/// Refuses no samples, or so many that they would not fit in memory.
+/// Refuses no samples, or more than anyone means.
 fn check_samples(samples: usize) -> Result<()> {
     if (1..=MOST_SAMPLES).contains(&samples) {
         return Ok(());

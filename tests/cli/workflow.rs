@@ -78,8 +78,19 @@ fn evaluate_says_what_training_said() {
     let found = numbers(&report, &["neg_elbo", "nll", "nll_stderr"]);
     assert!(found[1] < found[0] && found[2] > 0.0 && found[2] < 5.0, "{report}");
 
+    // By one sample, ten and twenty: from one set of draws the bound never falls, and the first is −ELBO once more.
+    let bounds = report["bounds"].as_array().unwrap();
+    let bounds: Vec<Vec<f64>> = bounds.iter().map(|b| numbers(b, &["samples", "nll", "nll_stderr"])).collect();
+    assert!(bounds.iter().map(|b| b[0]).eq([1.0, 10.0, 20.0]) && bounds[2][1..] == found[1..], "{report}");
+    assert!(bounds[0][1] > bounds[1][1] && bounds[1][1] > bounds[2][1] && (bounds[0][1] - found[0]).abs() < 1.0);
+    let threads = elbo(run, "evaluate . --samples 20 --threads 3 --json").ok().json();
+    assert_eq!(threads, report);
+
     let plain = elbo(run, "evaluate . --json").ok().json();
-    assert!(plain.get("nll").is_none() && plain["neg_elbo"] == report["neg_elbo"], "{plain}");
+    assert!(
+        plain.get("nll").is_none() && plain.get("bounds").is_none() && plain["neg_elbo"] == report["neg_elbo"],
+        "{plain}"
+    );
     let other = elbo(run, "evaluate . --seed 9 --json").ok().json();
     assert_ne!(other["neg_elbo"], report["neg_elbo"]);
     assert_eq!(elbo(run, "evaluate . mnist --split train --json").ok().json()["rows"], 9000);
