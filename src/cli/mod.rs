@@ -7,7 +7,9 @@ mod console;
 mod decode;
 mod encode;
 mod evaluate;
+mod export;
 mod gradcheck;
+mod import;
 mod info;
 mod interpolate;
 mod model;
@@ -61,6 +63,8 @@ enum Verb {
     Decode(decode::Decode),
     Interpolate(interpolate::Interpolate),
     Score(score::Score),
+    Import(import::Import),
+    Export(export::Export),
     Bench(bench::Bench),
     Gradcheck(gradcheck::Gradcheck),
 }
@@ -157,6 +161,8 @@ impl Verb {
             Verb::Decode(verb) => done(verb.run()),
             Verb::Interpolate(verb) => done(verb.run()),
             Verb::Score(verb) => done(verb.run()),
+            Verb::Import(verb) => done(verb.run()),
+            Verb::Export(verb) => done(verb.run()),
             Verb::Bench(verb) => done(verb.run()),
             Verb::Gradcheck(verb) => verb.run(),
         }

@@ -79,6 +79,18 @@ pub fn check_writable(path: &Path) -> Result<()> {
     }
 }
 
+/// Refuses to replace a model or another file that cannot be made again, unless told to.
+///
+/// # Errors
+/// There is something at `path` already.
+pub fn keep_old(path: &Path, overwrite: bool) -> Result<()> {
+    if overwrite || !path.exists() {
+        return Ok(());
+    }
+    let error = Error::input("there is a file here already").at(path.display().to_string());
+    Err(error.hint("choose another place, or replace it with --overwrite"))
+}
+
 /// Names of a data row's columns: the data's own, or `x0`, `x1`, …
 pub fn column_names(names: Option<&[String]>, cols: usize) -> Vec<String> {
     match names {

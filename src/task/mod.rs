@@ -8,6 +8,8 @@ mod bench;
 mod breakdown;
 mod encode;
 mod evaluate;
+#[cfg(feature = "files")]
+pub mod exchange;
 mod interpolate;
 mod sample;
 mod score;

@@ -158,25 +158,14 @@ impl Settings {
         }
     }
 
-    /// A configuration spelled out in full: every choice, the preset's too. It resolves to the same configuration, and
-    /// splits the data in the same way, if those came from settings. `data` is the set's name.
-    pub fn from_config(config: &TrainConfig, data: &Dataset) -> Settings {
-        let (vae, optimizer) = (&config.vae, &config.optimizer);
+    /// A network spelled out in full: every choice that makes it, and no other.
+    pub fn from_network(vae: &VaeConfig) -> Settings {
         let name = |all: &[(&str, bool)]| all.iter().find(|(_, is)| *is).map(|(name, _)| (*name).to_owned());
-        let sgd = optimizer.kind == OptimizerKind::Sgd;
-        let epochs = |steps: u64| steps as f64 / config.steps_per_epoch(data.train().len()) as f64;
-        let (warmup_epochs, cycle) = match config.beta {
-            BetaSchedule::Constant(_) => (None, None),
-            BetaSchedule::Linear { warmup, .. } => (Some(epochs(warmup)), None),
-            BetaSchedule::Cyclic { period, ratio, .. } => (None, Some((epochs(period), ratio))),
-        };
         let (layer, activation) = match vae.layer {
             Hidden::Dense(activation) => ("dense", Some(activation_name(activation))),
             Hidden::Gated => ("gated", None),
         };
         Settings {
-            data: Some(data.name().to_owned()),
-            validation: Some(data.validation().map_or("none".to_owned(), |v| v.len().to_string())),
             preset: Some(vae.preset.to_owned()),
             hidden: Some(vae.hidden.clone()),
             latent: Some(vae.latent),
@@ -185,6 +174,24 @@ impl Settings {
             heads: name(&Heads::ALL.map(|(name, heads)| (name, heads == vae.heads))),
             likelihood: Some(vae.likelihood.to_string()),
             init: name(&InitScheme::ALL.map(|(name, init)| (name, init == vae.init))),
+            ..Settings::default()
+        }
+    }
+
+    /// A configuration spelled out in full: every choice, the preset's too. It resolves to the same configuration, and
+    /// splits the data in the same way, if those came from settings. `data` is the set's name.
+    pub fn from_config(config: &TrainConfig, data: &Dataset) -> Settings {
+        let optimizer = &config.optimizer;
+        let sgd = optimizer.kind == OptimizerKind::Sgd;
+        let epochs = |steps: u64| steps as f64 / config.steps_per_epoch(data.train().len()) as f64;
+        let (warmup_epochs, cycle) = match config.beta {
+            BetaSchedule::Constant(_) => (None, None),
+            BetaSchedule::Linear { warmup, .. } => (Some(epochs(warmup)), None),
+            BetaSchedule::Cyclic { period, ratio, .. } => (None, Some((epochs(period), ratio))),
+        };
+        Settings {
+            data: Some(data.name().to_owned()),
+            validation: Some(data.validation().map_or("none".to_owned(), |v| v.len().to_string())),
             binarize: Some(config.binarize.to_string()),
             epochs: Some(config.epochs),
             batch_size: Some(config.batch_size),
@@ -205,6 +212,7 @@ impl Settings {
             free_bits: config.free_bits.map(|free_bits| free_bits.to_string()),
             patience: config.patience,
             seed: Some(config.seed),
+            ..Settings::from_network(&config.vae)
         }
     }
 }

@@ -63,6 +63,10 @@ impl DataInfo {
             columns: all.names().map(<[String]>::to_vec),
         }
     }
+    /// What is to be said of data that nobody named.
+    pub fn unknown() -> Self {
+        DataInfo { name: "unknown data".to_owned(), scale: 1.0, image: None, columns: None }
+    }
     /// The picture that a row is, if it is one.
     pub fn image(&self) -> Option<ImageShape> {
         self.image.map(|[height, width, channels]| ImageShape { height, width, channels })

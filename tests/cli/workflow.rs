@@ -304,7 +304,7 @@ fn a_reader_that_goes_away_is_no_error() {
 
 #[test]
 fn help_teaches_with_examples() {
-    let verbs = "train evaluate info sample reconstruct encode decode interpolate score bench gradcheck";
+    let verbs = "train evaluate info sample reconstruct encode decode interpolate score import export bench gradcheck";
     let at = folder();
     for verb in verbs.split(' ') {
         let help = elbo(at.path(), &format!("{verb} --help")).ok().stdout;
