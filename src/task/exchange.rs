@@ -209,15 +209,20 @@ fn list(names: &[String]) -> String {
     }
 }
 
-/// One parameter's elements from the tensors that it is made of.
-fn gather(dict: &StateDict, entry: &Entry, parts: &[String]) -> Result<Vec<f32>> {
-    let mut expected = entry.shape();
-    if expected[0] % parts.len() != 0 {
-        let what =
-            format!("{} has {} rows, which {} tensors cannot share equally", entry.name, expected[0], parts.len());
+/// The shape of each of the `parts` tensors that share a parameter's rows.
+fn share(entry: &Entry, parts: usize) -> Result<Vec<usize>> {
+    let mut shape = entry.shape();
+    if !shape[0].is_multiple_of(parts) {
+        let what = format!("{} has {} rows, which {parts} tensors cannot share equally", entry.name, shape[0]);
         return Err(Error::input(what).hint(CHOOSE));
     }
-    expected[0] /= parts.len();
+    shape[0] /= parts;
+    Ok(shape)
+}
+
+/// One parameter's elements from the tensors that it is made of.
+fn gather(dict: &StateDict, entry: &Entry, parts: &[String]) -> Result<Vec<f32>> {
+    let expected = share(entry, parts.len())?;
     let mut all = Vec::with_capacity(entry.slot.count().min(1 << 20));
     for name in parts {
         let shape = dict.shape(name).unwrap_or(&[]);
@@ -239,13 +244,7 @@ pub fn export(model: &SavedModel, names: Option<&TensorNames>) -> Result<Vec<Ten
     let names = names.map_or_else(|| TensorNames::published(layout), TensorNames::clone).of(layout)?;
     let mut tensors = Vec::new();
     for (entry, parts) in layout.entries().iter().zip(&names) {
-        let mut shape = entry.shape();
-        if shape[0] % parts.len() != 0 {
-            let what =
-                format!("{} has {} rows, which {} tensors cannot share equally", entry.name, shape[0], parts.len());
-            return Err(Error::input(what));
-        }
-        shape[0] /= parts.len();
+        let shape = share(entry, parts.len())?;
         let plain = model.params.values().unpack(&entry.slot).into_raw_vec_and_offset().0;
         let each = plain.len() / parts.len();
         for (name, part) in parts.iter().zip(plain.chunks(each)) {
