@@ -9,6 +9,7 @@ use elbo::Result;
 use elbo::data::{Dataset, shuffle};
 use elbo::density::Domain;
 use elbo::estimator::Estimator;
+use elbo::layer::Sides;
 use elbo::model::{Draw, Vae, Workspace};
 use elbo::optim::{Optimizer, clip_global_norm};
 use elbo::tensor::{Exec, Layout, Noise, Par, Params, Real, Slab, Stream};
@@ -23,6 +24,10 @@ use std::sync::OnceLock;
 const DOUBLE: f64 = 1e-10;
 /// The same in f32, for loss terms too: 2⁻²⁴ for 2⁻⁵³ would be 3·10⁻³ at the worst; roundings do not all point one way.
 const SINGLE: f64 = 1e-4;
+
+/// Of a gradient in f32 from that in f64 at the same parameters: the longest chain is of 784 products, whose roundings of 2⁻²⁴
+/// add up to √784 · 2⁻²⁴ ≈ 1.7·10⁻⁶ where they point anyhow, and a gradient has some three such chains behind it.
+const GRADIENT: f64 = 1e-5;
 
 const STEPS: u64 = 100;
 const KEPT: [u64; 3] = [1, 10, 100];
@@ -215,6 +220,15 @@ impl<'a, F: Real> Run<'a, F> {
     }
 }
 
+impl<F: Real> Run<'_, F> {
+    /// On which side of its kink each unit was in the last step.
+    fn sides(&self) -> Sides {
+        let mut sides = Sides::default();
+        self.workspace.blocks().iter().for_each(|b| self.case.vae.kinks(b, &mut sides));
+        sides
+    }
+}
+
 type Worst = (f64, String);
 
 fn worse(a: Worst, b: Worst) -> Worst {
@@ -302,11 +316,64 @@ fn every_preset_as_published_follows_pytorch_in_f64() {
     all(true, double);
 }
 
-/// In f64, a ReLU put on the other side of zero once (of full-mlp-512-256, where its input is 1.4·10⁻⁶ at step 24) moves
-/// the parameters of step 100 by 2·10⁻²: Adam moves a unit that was still by whole learning rates. Whether that is all
-/// that parts f32 from f64 here is not yet known.
+/// A preset as published, in f32, beside the same in f64. Returns the steps after which a unit had come to lie on another
+/// side of its kink, if any.
+///
+/// From there on the two are different functions: Adam moves the weights of a unit that wakes up by whole learning rates.
+/// Until there f32 follows PyTorch; and at f32's own parameters, its gradient is f64's in every step.
+fn beside_double(case: &Case) -> Option<u64> {
+    let (config, layout, par) = (&case.config, case.vae.layout(), Par::Sequential);
+    let (mut single, mut double, mut there) = (Run::<f32>::new(case), Run::<f64>::new(case), Run::<f64>::new(case));
+    let mut optimizers =
+        (Optimizer::new(&config.optimizer, layout).unwrap(), Optimizer::new(&config.optimizer, layout).unwrap());
+    let mut parted = None;
+    for step in 0..STEPS {
+        let terms = single.gradient(step);
+        double.gradient(step);
+        if parted.is_none() && single.sides() != double.sides() {
+            parted = Some(step);
+        }
+        there.params = single.params.cast();
+        there.gradient(step);
+        if there.sides() == single.sides() {
+            for entry in layout.entries() {
+                let (found, exact) = (single.grads.unpack(&entry.slot), there.grads.unpack(&entry.slot));
+                let error = distance(found.iter().map(|g| f64::from(*g)), exact.iter().copied());
+                assert!(error <= GRADIENT, "{} step {step} gradient of {}: {error:.1e}", case.name, entry.name);
+            }
+        }
+        let isa = single.ex.isa();
+        let rate = config.optimizer.learning_rate() * config.schedule.at(step, STEPS, STEPS);
+        optimizers.0.step(isa, par, single.params.values_mut(), &single.grads, rate);
+        optimizers.1.step(isa, par, double.params.values_mut(), &double.grads, rate);
+        single.params.refresh(par);
+        double.params.refresh(par);
+        if parted.is_none() && KEPT.contains(&(step + 1)) {
+            case.compare_loss(step + 1, &terms[..2], SINGLE);
+            case.compare(&(step + 1).to_string(), single.params.values(), SINGLE);
+        }
+    }
+    parted
+}
+
+/// ‖a − b‖/‖b‖
+fn distance(a: impl Iterator<Item = f64>, b: impl Iterator<Item = f64>) -> f64 {
+    let (difference, size) = a.zip(b).fold((0.0, 0.0), |(d, s), (a, b)| (d + (a - b) * (a - b), s + b * b));
+    if difference == 0.0 { 0.0 } else { (difference / size).sqrt() }
+}
+
 #[test]
-#[ignore = "fails: mlp-512-256 is 9e-3 off after 100 steps in f32, mlp-512-256-separate after 10"]
+#[ignore = "half a minute: cargo test --test parity -- --ignored --nocapture"]
 fn every_preset_as_published_follows_pytorch_in_f32() {
-    all(true, single);
+    let mut whole = 0;
+    for case in cases(true) {
+        let parted = beside_double(&case);
+        whole += usize::from(parted.is_none());
+        match parted {
+            None => println!("{}: all {STEPS} steps", case.name),
+            Some(step) => println!("{}: {step} steps, then a unit on the other side of zero", case.name),
+        }
+    }
+    // Of some million inputs of units a few lie within f32's error of zero; six of the eight presets meet none.
+    assert!(whole >= 6, "{whole} presets went all the way");
 }
