@@ -135,8 +135,9 @@ impl Isa {
         }
     }
 
-    /// Whether matrix products go to matrixmultiply.
-    pub(crate) fn is_foreign(self) -> bool {
+    /// Whether matrix products go to matrixmultiply, which sums each block of rows apart: there, and only there, results depend
+    /// on how rows fall into blocks.
+    pub fn is_foreign(self) -> bool {
         self.0 == Kind::Foreign
     }
 

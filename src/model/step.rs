@@ -135,7 +135,10 @@ impl<F: Real> Workspace<F> {
         let precision = params.precision();
         let flops = vae.flops() * (batch * samples) as f64;
         let threads = threads_used(flops, ex.threads(), ex.workers());
-        let count = batch.div_ceil(BLOCK_ROWS).next_multiple_of(threads).clamp(1, batch.max(1));
+        let blocks = batch.div_ceil(BLOCK_ROWS);
+        // Results may not depend on threads, nor blocks on them where results depend on blocks.
+        let count =
+            if ex.isa().is_foreign() { blocks } else { blocks.next_multiple_of(threads) }.clamp(1, batch.max(1));
         let capacity = split(batch, count).map(|(_, rows)| rows).max().unwrap_or(0).next_multiple_of(8);
         Workspace {
             blocks: (0..count).map(|_| Block::new(vae, capacity, samples).with_precision(vae, precision)).collect(),

@@ -50,10 +50,10 @@ struct Case {
 }
 
 /// Runs of one test, each compared with the plain one of its kind: uninterrupted and fused, on the best instruction set by
-/// one thread; or on `foreign` by as many threads, which decide there how a batch is cut into blocks that are summed apart.
+/// one thread; or on `foreign`, whose sums are others.
 struct Runs {
     scratch: TempDir,
-    plain: HashMap<(usize, usize, Option<usize>), PathBuf>,
+    plain: HashMap<(usize, usize, bool), PathBuf>,
     count: usize,
 }
 
@@ -65,10 +65,6 @@ impl Observer for Steps {
         self.0 += 1;
         Ok(Flow::Continue)
     }
-}
-
-fn is_foreign(isa: Isa) -> bool {
-    isa.name() == "foreign"
 }
 
 fn ways(trainer: Trainer, fused: bool) -> Trainer {
@@ -113,12 +109,12 @@ impl Runs {
     }
 
     fn plain(&mut self, case: Case) -> PathBuf {
-        let (isa, threads) = if is_foreign(case.isa) { (case.isa, case.threads) } else { (Isa::default(), 1) };
-        let key = (case.config, case.batch, is_foreign(isa).then_some(threads));
+        let isa = if case.isa.is_foreign() { case.isa } else { Isa::default() };
+        let key = (case.config, case.batch, isa.is_foreign());
         if let Some(path) = self.plain.get(&key) {
             return path.clone();
         }
-        let path = self.run(Case { isa, threads, stop: Stop::Never, fused: true, moves: false, ..case });
+        let path = self.run(Case { isa, threads: 1, stop: Stop::Never, fused: true, moves: false, ..case });
         self.plain.insert(key, path.clone());
         path
     }
@@ -139,9 +135,9 @@ fn remove(path: &Path) {
 
 /// Another instruction set that gives the same bits and keeps the precision, if there is one, and other threads.
 fn elsewhere(case: Case) -> (Isa, usize) {
-    let alike = |isa: &Isa| !is_foreign(*isa) && (case.config != HALF || isa.has_half());
+    let alike = |isa: &Isa| isa.is_foreign() == case.isa.is_foreign() && (case.config != HALF || isa.has_half());
     let other = Isa::available().iter().copied().filter(alike).find(|&isa| isa != case.isa);
-    if is_foreign(case.isa) { (case.isa, case.threads) } else { (other.unwrap_or(case.isa), 8 - case.threads) }
+    (other.unwrap_or(case.isa), 8 - case.threads)
 }
 
 fn cases() -> Vec<Case> {
