@@ -33,11 +33,13 @@ impl StateDict {
     }
 
     fn parse(bytes: Vec<u8>) -> Result<StateDict> {
-        // torch.save writes a ZIP archive; before version 1.6, a bare pickle.
-        if bytes.starts_with(b"PK") || bytes.starts_with(&[0x80, 0x02]) {
-            return Err(Error::input("a pickle of torch.save, expected a safetensors file").hint(SAVE));
-        }
-        let wrong = |e| Error::input(format!("not a safetensors file, or a damaged one: {e}")).hint(SAVE);
+        // torch.save writes a ZIP archive; before version 1.6, a bare pickle. A safetensors file starts with its header's
+        // length, which may look like either: what can be read is no pickle.
+        let pickle = bytes.starts_with(b"PK") || bytes.starts_with(&[0x80, 0x02]);
+        let wrong = |e| match pickle {
+            true => Error::input("a pickle of torch.save, expected a safetensors file").hint(SAVE),
+            false => Error::input(format!("not a safetensors file, or a damaged one: {e}")).hint(SAVE),
+        };
         // Checks offsets against types, shapes and the file's length.
         SafeTensors::deserialize(&bytes).map_err(wrong)?;
         let (length, header) = SafeTensors::read_metadata(&bytes).map_err(wrong)?;

@@ -118,6 +118,24 @@ fn every_floating_type_comes_in() {
     }
 }
 
+/// A file starts with its header's length, whose bytes may be those that a pickle or a ZIP archive starts with.
+#[test]
+fn a_header_of_any_length_comes_in() {
+    let folder = folder();
+    let at = folder.path();
+    let path = at.join("torch.safetensors");
+    write(&path, &published());
+    let bytes = fs::read(&path).unwrap();
+    let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let (header, data) = bytes[8..].split_at(length);
+    for start in [*b"PK", [0x80, 0x02]] {
+        let mut padded = header.to_vec();
+        padded.resize(usize::from(u16::from_le_bytes(start)) + (1 << 16), b' ');
+        fs::write(&path, [&(padded.len() as u64).to_le_bytes(), &padded[..], data].concat()).unwrap();
+        elbo(at, &format!("import torch.safetensors {SHAPE} --out model.safetensors --overwrite")).ok();
+    }
+}
+
 #[test]
 fn a_mapping_names_other_tensors() {
     let folder = folder();

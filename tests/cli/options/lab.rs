@@ -167,7 +167,7 @@ impl Lab {
 }
 
 /// Arguments with flags added, or replaced if they are there; each flag but the last has a value.
-fn merge(args: &str, flags: &str) -> String {
+pub fn merge(args: &str, flags: &str) -> String {
     let mut words: Vec<&str> = args.split_whitespace().collect();
     for name in flags.split_whitespace().filter(|word| word.starts_with("--")) {
         if let Some(i) = words.iter().position(|w| *w == name) {

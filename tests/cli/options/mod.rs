@@ -1,5 +1,6 @@
 //! Every option does what it says: a table of verb, option and what shows it, and a test that none is missing.
 
+mod exchange;
 pub mod lab;
 mod network;
 mod training;
@@ -15,7 +16,7 @@ use std::collections::BTreeSet;
 type Row = (&'static str, &'static str, fn(&Lab));
 
 fn table() -> Vec<Row> {
-    [network::ROWS, training::ROWS, &verbs::rows()].concat()
+    [network::ROWS, training::ROWS, exchange::ROWS, &verbs::rows()].concat()
 }
 
 /// The verbs' options as the program declares them, by name; positional ones by their value's.
@@ -72,6 +73,11 @@ fn options_of_train() {
 #[test]
 fn options_of_the_verbs_that_use_a_model() {
     hold(&["evaluate", "info", "sample", "reconstruct", "encode", "decode", "interpolate", "score"]);
+}
+
+#[test]
+fn options_of_import_and_export() {
+    hold(&["import", "export"]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The options of the verbs that use a model or measure.
 
 use super::Row;
+use super::exchange::dict;
 use super::lab::*;
 use super::network::gradcheck_json;
 use crate::support::*;
@@ -41,12 +42,20 @@ macro_rules! reads_rows {
     }};
 }
 
-/// The program's arguments with the run's folder in the place of `RUN`.
-fn call(lab: &Lab, args: &str) -> Ran {
-    lab.elbo(&args.replace("RUN", &lab.train("").path.display().to_string()))
+/// The program's arguments with the run's folder in the place of `RUN`, and its state dict in that of `DICT`.
+pub fn fill(lab: &Lab, args: &str) -> String {
+    let run = lab.train("");
+    // Few want one.
+    let args = if args.contains("DICT") { args.replace("DICT", &dict(lab, &run)) } else { args.to_owned() };
+    args.replace("RUN", &run.path.display().to_string())
+}
+/// Runs the program on what [`fill`] makes of these arguments, to its good end.
+#[track_caller]
+pub fn call(lab: &Lab, args: &str) -> Ran {
+    lab.elbo(&fill(lab, args))
 }
 /// The same with `--json`: what is reported.
-fn json(lab: &Lab, args: &str) -> Value {
+pub fn json(lab: &Lab, args: &str) -> Value {
     call(lab, &format!("{args} --json")).json()
 }
 /// The CSV file that a call writes.
@@ -62,7 +71,8 @@ fn is_png(lab: &Lab, name: &str) -> bool {
     lab.bytes(name).starts_with(b"\x89PNG")
 }
 
-/// The rows of every verb but `train`, and of `bench` and `gradcheck` those that are not the network's.
+/// The rows of every verb but `train`; of `bench` and `gradcheck` those that are not the network's, of `import` and `export`
+/// those that every verb has.
 pub fn rows() -> Vec<Row> {
     let score = reads_rows!("score", "score RUN --out out.csv");
     let encode = reads_rows!("encode", "encode RUN --out out.csv");
@@ -332,6 +342,8 @@ fn verb_call(verb: &str) -> &'static str {
         "decode" => "decode RUN z.csv --out out.npy",
         "interpolate" => "interpolate RUN --from 3 --to 8 --out out.npy",
         "score" => "score RUN --samples 2",
+        "import" => "import DICT --hidden 16 --latent 3 --out out.safetensors --overwrite",
+        "export" => "export RUN --to out.safetensors --overwrite",
         "bench" => BENCH,
         "gradcheck" => "gradcheck --hidden 4 --latent 2 --inputs 5",
         other => panic!("no call of {other}"),
@@ -339,9 +351,9 @@ fn verb_call(verb: &str) -> &'static str {
 }
 
 /// What a call prints and writes, but for the words: what may not depend on threads.
-fn result(lab: &Lab, args: &str) -> (String, Option<Vec<u8>>) {
+fn result(lab: &Lab, args: &str) -> (String, [Option<Vec<u8>>; 2]) {
     let ran = call(lab, args);
-    (ran.stdout, fs::read(lab.at().join("out.npy")).ok())
+    (ran.stdout, ["out.npy", "out.safetensors"].map(|name| fs::read(lab.at().join(name)).ok()))
 }
 
 /// `--seed`, `--threads`, `--quiet` and `--json` of every verb but `train`.
@@ -356,11 +368,14 @@ fn common() -> Vec<Row> {
             )+]
         };
     }
-    rows!["evaluate" "info" "sample" "reconstruct" "encode" "decode" "interpolate" "score" "bench" "gradcheck"]
+    rows![
+        "evaluate" "info" "sample" "reconstruct" "encode" "decode" "interpolate" "score" "import" "export" "bench"
+        "gradcheck"
+    ]
 }
 
-/// Verbs of which nothing is random, and bench, which reports times.
-const SEEDLESS: [&str; 5] = ["info", "reconstruct", "encode", "decode", "interpolate"];
+/// Verbs of which nothing is random.
+const SEEDLESS: [&str; 7] = ["info", "reconstruct", "encode", "decode", "interpolate", "import", "export"];
 
 fn seed(lab: &Lab, verb: &str) {
     let of = |seed: &str| result(lab, &format!("{} {seed}", verb_call(verb)));
