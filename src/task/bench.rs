@@ -82,7 +82,7 @@ impl Bench {
         // As in training, a batch beyond the data is all of them, here but for one row.
         let batch = self.config.batch_size.clamp(1, rows - 1);
         // The rows left out, at least one, become the test split: evaluation then takes no time.
-        let rest = if rows % batch == 0 { batch } else { rows % batch };
+        let rest = if rows.is_multiple_of(batch) { batch } else { rows % batch };
         let data = Dataset::new(data.name(), data.train().clone()).with_test(rest)?;
         let used = rows - rest;
         let epochs = self.epochs.unwrap_or(MOST_EPOCHS);
