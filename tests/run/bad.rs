@@ -71,7 +71,7 @@ fn counters_that_do_not_fit_the_run_are_refused() {
     assert_says(&with(&[("epoch", json!(u64::MAX)), ("batch", json!(1))]), &["epochs asked for"]);
     assert_says(&with(&[("rows", json!(u64::MAX))]), &["18446744073709551615 rows", "damaged"]);
     assert_says(&with(&[("rows", json!(7))]), &["7 rows", "damaged"]);
-    assert_says(&with(&[("optimizer_steps", json!(3))]), &["at step 20, and its optimizer at step 3"]);
+    assert_says(&with(&[("optimizer_steps", json!(3))]), &["its optimizer has taken 3 steps, the run 20", "damaged"]);
     let mut metadata = file.metadata.clone();
     metadata["surprise"] = json!(1);
     tensors::write(&path, &metadata, &file.tensors).unwrap();
