@@ -59,7 +59,7 @@ fn load_both(path: &Path) -> Option<Dataset> {
 /// The same shape and the same numbers, bit for bit, all finite.
 fn expect_same(a: &View, b: &View) {
     assert_eq!((a.len(), a.cols(), a.image(), a.names()), (b.len(), b.cols(), b.image(), b.names()));
-    assert!(a.len() > 0 && a.cols() > 0);
+    assert!(!a.is_empty() && a.cols() > 0);
     assert!(a.image().is_none_or(|image| image.values() == Some(a.cols())));
     let (mut x, mut y) = (vec![0f32; a.cols()], vec![0f32; a.cols()]);
     for row in 0..a.len() {
