@@ -1,0 +1,113 @@
+//! What every walkthrough shares: prose, formulas, small pictures in the terminal, and claims that are asserted.
+//!
+//! A walkthrough prints nothing that it has not checked: numbers come from the run, and each statement about them goes
+//! through [`Walk::claim`], which ends the program with status 1 when it does not hold.
+#![allow(dead_code, reason = "each walkthrough uses the parts that its lesson needs")]
+
+use std::path::{Path, PathBuf};
+
+/// Columns of printed prose.
+const WIDTH: usize = 80;
+
+/// One walkthrough while it runs.
+pub struct Walk {
+    claims: usize,
+    out: Option<PathBuf>,
+}
+
+impl Walk {
+    /// Prints the title and reads the command line: `--out DIR` keeps the pictures as PNG files.
+    pub fn start(number: u32, title: &str, will_know: &str) -> Walk {
+        let mut out = None;
+        let mut args = std::env::args().skip(1);
+        while let Some(arg) = args.next() {
+            match (arg.as_str(), args.next()) {
+                ("--out", Some(dir)) => out = Some(PathBuf::from(dir)),
+                _ => stop(&format!("unknown argument `{arg}`: only --out DIR, a folder for the pictures, is taken")),
+            }
+        }
+        if let Some(dir) = &out
+            && let Err(e) = std::fs::create_dir_all(dir)
+        {
+            stop(&format!("{}: {e}; name a folder that can be written", dir.display()));
+        }
+        let head = format!("{number:02} · {title}");
+        println!("{head}\n{}\n", "═".repeat(head.chars().count()));
+        let walk = Walk { claims: 0, out };
+        walk.say(&format!("After this you will know {will_know}"));
+        walk
+    }
+
+    /// A heading.
+    pub fn part(&self, title: &str) {
+        println!("── {title} ──\n");
+    }
+
+    /// A paragraph, wrapped.
+    pub fn say(&self, text: &str) {
+        let mut line = String::new();
+        for word in text.split_whitespace() {
+            if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > WIDTH {
+                println!("{line}");
+                line.clear();
+            }
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+        println!("{line}\n");
+    }
+
+    /// Lines as they stand, set in: formulas, tables, pictures.
+    pub fn show(&self, text: &str) {
+        for line in text.lines() {
+            println!("    {line}");
+        }
+        println!();
+    }
+
+    /// A statement about what was just computed. Ends the program with status 1 when it is false.
+    pub fn claim(&mut self, holds: bool, text: &str) {
+        if !holds {
+            println!("  ✗ {text}");
+            stop("this claim does not hold: the library or the walkthrough is wrong");
+        }
+        self.claims += 1;
+        println!("  ✓ {text}\n");
+    }
+
+    /// Where to write the picture `name`, if pictures are kept.
+    pub fn picture(&self, name: &str) -> Option<PathBuf> {
+        self.out.as_deref().map(|dir: &Path| dir.join(name))
+    }
+
+    /// The last line: how many claims were checked.
+    pub fn end(self) {
+        println!("{} claims checked.", self.claims);
+    }
+}
+
+/// Rows of grey pictures of `height` by `width`, values in [0, 1], side by side: two pixels a character.
+pub fn grey(pictures: &[&[f32]], height: usize, width: usize) -> String {
+    const INK: [char; 5] = [' ', '░', '▒', '▓', '█'];
+    let mut text = String::new();
+    for row in (0..height).step_by(2) {
+        for picture in pictures {
+            for col in 0..width {
+                let above = picture[row * width + col];
+                let below = if row + 1 < height { picture[(row + 1) * width + col] } else { above };
+                let ink = ((above + below) / 2.0).clamp(0.0, 1.0);
+                text.push(INK[(ink * 4.0).round() as usize]);
+            }
+            text.push_str("  ");
+        }
+        text.push('\n');
+    }
+    text
+}
+
+fn stop(message: &str) -> ! {
+    eprintln!("error: {message}");
+    std::process::exit(1)
+}
