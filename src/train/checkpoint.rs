@@ -152,7 +152,6 @@ impl Checkpoint {
     /// Tensors that are missing or do not fit the network, counters that do not fit the run.
     pub(super) fn restore(&self, trainer: &mut Trainer) -> Result<()> {
         let (layout, m, file) = (trainer.vae().layout().clone(), &self.metadata, &self.file);
-        self.check_counters(trainer)?;
         self.check_names(trainer)?;
         let reconstruction = file.get::<f64>(RECONSTRUCTION, &[1])?[0];
         let kl = file.get::<f64>(KL, &[trainer.config().vae.latent])?.to_vec();
@@ -172,27 +171,6 @@ impl Checkpoint {
             unpack_into(&layout, file, PARAMS, params)?;
             optimizer.restore(m.optimizer_steps, |name, slab| unpack_into(&layout, file, &format!("{name}."), slab))
         })
-    }
-
-    /// Counters that follow from others, sums that are always finite, and a best objective that is a number.
-    fn check_counters(&self, trainer: &Trainer) -> Result<()> {
-        let (m, rows) = (&self.metadata, trainer.data().train().len());
-        let so_far = m.batch.saturating_mul(trainer.config().batch_size as u64).min(rows as u64);
-        let wrong = |t: &&Tensor<'_>| {
-            let possible = |x: &f64| x.is_finite() || (t.name == BEST && !x.is_nan());
-            Element::of(&t.values).is_some_and(|values: &[f64]| !values.iter().all(possible))
-        };
-        let damaged = |what: String| Err(Error::input(format!("the checkpoint is damaged: {what}")));
-        match self.file.tensors.iter().find(wrong) {
-            Some(t) => damaged(format!("tensor {} holds a value that is not finite", t.name)),
-            None if m.rows != so_far => {
-                damaged(format!("it counts {} rows in batch {}, not {so_far}", m.rows, m.batch))
-            }
-            None if m.optimizer_steps != m.step => {
-                damaged(format!("its optimizer has taken {} steps, the run {}", m.optimizer_steps, m.step))
-            }
-            None => Ok(()),
-        }
     }
 
     /// Every tensor has a place to go to.

@@ -262,12 +262,17 @@ impl Trainer {
                 "the checkpoint stands at step {} (epoch {}, batch {}, {} rows), which does not fit epochs of {steps} steps",
                 state.step, state.epoch, state.batch, state.sums.rows
             ))
-            .hint("resume with the data and the batch size that the run was started with"));
+            .hint("resume with the data and the batch size that the run was started with, or from an earlier checkpoint"));
         }
         // A batch whose terms are not finite ends a run; an objective that is no number is never the best.
-        let terms = state.sums.kl.iter().chain([&state.sums.reconstruction]).all(|sum| sum.is_finite());
-        if !terms || state.best.is_some_and(|(best, _)| best.is_nan()) {
-            return Err(Error::input("the checkpoint's sums, or its best objective, are no finite numbers")
+        let finite = |sums: &[f64]| sums.iter().all(|sum| sum.is_finite());
+        let sums = [
+            ("the sum of the reconstruction", finite(&[state.sums.reconstruction])),
+            ("a sum of the KL", finite(&state.sums.kl)),
+            ("the best objective", state.best.is_none_or(|(best, _)| !best.is_nan())),
+        ];
+        if let Some((sum, _)) = sums.iter().find(|(_, sound)| !sound) {
+            return Err(Error::input(format!("{sum} is not finite"))
                 .hint("the checkpoint is damaged; start from an earlier one"));
         }
         fill(self.params.values_mut(), &mut self.optimizer)?;

@@ -69,9 +69,9 @@ fn counters_that_do_not_fit_the_run_are_refused() {
     };
     // Counters at the end of what can be counted, and counters that contradict each other.
     assert_says(&with(&[("epoch", json!(u64::MAX)), ("batch", json!(1))]), &["epochs asked for"]);
-    assert_says(&with(&[("rows", json!(u64::MAX))]), &["18446744073709551615 rows", "damaged"]);
-    assert_says(&with(&[("rows", json!(7))]), &["7 rows", "damaged"]);
-    assert_says(&with(&[("optimizer_steps", json!(3))]), &["its optimizer has taken 3 steps, the run 20", "damaged"]);
+    assert_says(&with(&[("rows", json!(u64::MAX))]), &["18446744073709551615 rows", "does not fit"]);
+    assert_says(&with(&[("rows", json!(7))]), &["7 rows", "does not fit"]);
+    assert_says(&with(&[("optimizer_steps", json!(3))]), &["at step 20, and its optimizer at step 3", "damaged"]);
     let mut metadata = file.metadata.clone();
     metadata["surprise"] = json!(1);
     tensors::write(&path, &metadata, &file.tensors).unwrap();
@@ -83,12 +83,13 @@ fn sums_that_are_no_numbers_are_refused() {
     let (_scratch, out) = finished();
     let path = out.join("checkpoint");
     let file = TensorFile::read(&path).unwrap();
-    for (name, bad) in [("sums.reconstruction", f64::NAN), ("sums.kl", f64::INFINITY)] {
+    let sums = [("sums.reconstruction", "reconstruction", f64::NAN), ("sums.kl", "KL", f64::INFINITY)];
+    for (name, says, bad) in sums {
         let mut all = file.tensors.clone();
         let at = all.iter_mut().find(|t| t.name == name).unwrap();
         *at = Tensor::new(name, &at.shape.clone(), vec![bad; at.shape.iter().product()]);
         tensors::write(&path, &file.metadata, &all).unwrap();
-        assert_says(&refused(&out, "epochs = 50", bars()), &[path.to_str().unwrap(), name, "not finite", "damaged"]);
+        assert_says(&refused(&out, "epochs = 50", bars()), &[path.to_str().unwrap(), says, "not finite", "damaged"]);
     }
 }
 

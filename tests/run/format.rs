@@ -171,7 +171,13 @@ fn every_tensor_is_there_in_its_shape_and_type_with_finite_values() {
                 }
                 // An objective may be infinite, and is then the worst.
                 if tensor_name != "best.objective" || bad.is_nan() {
-                    refused(&with(changed), &[tensor_name.split('.').next().unwrap()]);
+                    let says = match tensor_name {
+                        "sums.reconstruction" => "reconstruction",
+                        "sums.kl" => "KL",
+                        "best.objective" => "best objective",
+                        name => name.split('.').next().unwrap(),
+                    };
+                    refused(&with(changed), &[says]);
                 }
             }
         }
