@@ -25,6 +25,8 @@ const F32_BOUND: f64 = 2e-5;
 
 fn assert_passed(checks: &[Check], what: &str) {
     for check in checks {
+        // With --nocapture: how many derivatives, and the worst of them.
+        println!("compared {} worst {:.1e} {what}, {}", check.compared, check.worst, check.name);
         assert!(
             check.passed(),
             "{what}, {}: {:.1e} at {} ({} compared)",
