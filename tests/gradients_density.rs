@@ -294,8 +294,8 @@ fn objective_grad(p: &Point, x: &Buffer<f64>, elbo: &Elbo, beta: f64) -> Vec<f64
     let (latent, isa) = (p.eps.cols(), Isa::default());
     let (_, mean_kl) = objective(p, x, elbo, beta, &p.eta);
     let batch = Batch { rows: N, beta, mean_kl: &mean_kl };
-    let terms = Terms { log_px: vec![0.0; N * K], kl: p.kl(&p.eta) };
-    let mut weights = Weights { log_px: vec![f64::NAN; N * K], kl: Buffer::new(N, latent) };
+    let terms = Terms { kl: p.kl(&p.eta), ..Terms::new(N, K, latent) };
+    let mut weights = Weights { log_px: vec![f64::NAN; N * K], ..Weights::<f64>::new(N, K, latent) };
     all(&mut weights.kl).fill(f64::NAN);
     elbo.weights(&batch, N, &terms, &mut weights);
     let known: Option<f64> = elbo.likelihood_weight(&batch);
@@ -351,8 +351,8 @@ fn elbo_with_beta_and_free_bits() {
 fn weights_of_the_f32_twin() {
     let (elbo, mean_kl) = (Elbo::new(K, Some(FreeBits { lambda: 0.5, group: 1 })), [0.4, 0.5]);
     let batch = Batch { rows: 7, beta: 0.3, mean_kl: &mean_kl };
-    let terms = Terms { log_px: vec![0.0; 10 * K], kl: Buffer::new(10, 2) };
-    let mut weights = Weights { log_px: vec![0f32; 10 * K], kl: Buffer::new(10, 2) };
+    let terms = Terms::<f32>::new(10, K, 2);
+    let mut weights = Weights::new(10, K, 2);
     elbo.weights(&batch, N, &terms, &mut weights);
     assert_eq!(weights.log_px[..N * K], [(-1.0f64 / 14.0) as f32; N * K]);
     assert_eq!(weights.log_px[N * K..], [0.0; 14]);

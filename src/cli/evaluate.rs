@@ -3,7 +3,9 @@
 use super::Common;
 use super::model::{DataArgs, Subject};
 use crate::error::Result;
+use crate::estimator::ObjectiveKind;
 use crate::task::{self, EvaluationReport, Nll};
+use crate::train::ModelInfo;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -40,8 +42,9 @@ impl Evaluate {
         let rows = subject.rows(&self.data)?;
         let examples = subject.examples(&rows)?;
         subject.introduce(&console, &rows);
-        let report = task::evaluate(&mut subject.inference(), &examples, subject.seed(&self.common), self.samples)?;
-        let info = &subject.saved.info;
+        let (info, seed) = (&subject.saved.info, subject.seed(&self.common));
+        let objective = info.settings.objective_for(subject.saved.vae.config())?;
+        let report = task::evaluate_trained(&mut subject.inference(), &examples, seed, self.samples, &objective)?;
         let mut json = json!({
             "neg_elbo": report.neg_elbo,
             "reconstruction": report.reconstruction,
@@ -53,6 +56,10 @@ impl Evaluate {
             "selected": info.selected,
             "epoch": info.epoch,
         });
+        if let Some(bound) = report.neg_bound {
+            json["neg_bound"] = bound.into();
+            json["bound"] = label(info).into();
+        }
         if let Some(nll) = report.nll.last() {
             json["nll"] = nll.nats.into();
             json["nll_stderr"] = nll.stderr.into();
@@ -60,13 +67,20 @@ impl Evaluate {
             let bound = |n: &Nll| json!({ "samples": n.samples, "nll": n.nats, "nll_stderr": n.stderr });
             json["bounds"] = report.nll.iter().map(bound).collect::<Value>();
         }
-        console.report(&json, text(&report))
+        console.report(&json, text(&report, &label(info)))
     }
 }
 
-fn text(r: &EvaluationReport) -> String {
+/// What the bound is called that a model was trained by.
+fn label(info: &ModelInfo) -> String {
+    let kind: ObjectiveKind = info.settings.objective.as_deref().and_then(|o| o.parse().ok()).unwrap_or_default();
+    kind.label(info.settings.samples.unwrap_or(1))
+}
+
+fn text(r: &EvaluationReport, label: &str) -> String {
+    let bound = r.neg_bound.map_or_else(String::new, |bound| format!("\n-{label} {bound:.4}, the objective"));
     let mut text = format!(
-        "-ELBO {:.4} = reconstruction {:.4} + KL {:.4} nats per example\nactive units {}, rows {}",
+        "-ELBO {:.4} = reconstruction {:.4} + KL {:.4} nats per example{bound}\nactive units {}, rows {}",
         r.neg_elbo, r.reconstruction, r.kl, r.active_units, r.rows
     );
     for Nll { samples, nats, stderr } in &r.nll {

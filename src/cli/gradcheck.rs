@@ -4,9 +4,10 @@ use super::model::describe_network;
 use super::network::Network;
 use super::{Common, End};
 use crate::error::{Error, Result};
-use crate::estimator::Elbo;
+use crate::estimator::Estimator;
 use crate::gradcheck::{TOLERANCE, VaeCheck, check_vae};
 use crate::model::{Vae, VaeConfig};
+use crate::train::Settings;
 use serde_json::json;
 
 /// Check a network's gradients against finite differences, parameter by parameter
@@ -40,6 +41,15 @@ pub struct Gradcheck {
     /// KL that each latent may keep unpressed: NATS, or NATS,GROUP for groups of latents
     #[arg(long, value_name = "NATS")]
     free_bits: Option<String>,
+    /// The objective: elbo, iwae, miwae:GROUPS, piwae:GROUPS, ciwae:SHARE or renyi:ORDER
+    #[arg(long, value_name = "NAME")]
+    objective: Option<String>,
+    /// Samples of z a row
+    #[arg(long, value_name = "K")]
+    samples: Option<usize>,
+    /// Gradient by the posterior, each against what it is the gradient of: plain, stl or dreg
+    #[arg(long, value_name = "NAME")]
+    gradient: Option<String>,
     #[command(flatten)]
     common: Common,
 }
@@ -53,13 +63,22 @@ impl Gradcheck {
         if !(1..=MOST_ROWS).contains(&self.batch_size) {
             return Err(Error::input(format!("a batch of {} rows; check one of 1 to {MOST_ROWS}", self.batch_size)));
         }
-        let settings = self.network.settings();
+        let settings = Settings {
+            free_bits: self.free_bits.clone(),
+            objective: self.objective.clone(),
+            samples: self.samples,
+            gradient: self.gradient.clone(),
+            ..self.network.settings()
+        };
         let usual = if settings.preset.as_deref() == Some("tabular") { 2 } else { 784 };
         let config = settings.network(self.inputs.unwrap_or(usual))?;
         console.say(describe_network(&Vae::new(&config)?));
-        let free_bits =
-            self.free_bits.as_deref().map(str::parse).transpose().map_err(|e: Error| e.at("--free-bits"))?;
-        let estimator = Elbo::new(1, free_bits);
+        let estimator = settings.objective_for(&config)?;
+        let latents = self.batch_size.saturating_mul(Estimator::<f64>::samples(&estimator));
+        if latents > MOST_ROWS {
+            return Err(Error::input(format!("{latents} samples of z in a batch; check one of at most {MOST_ROWS}"))
+                .hint("choose a smaller --batch-size or --samples"));
+        }
         let seed = self.common.seed.unwrap_or_default();
         let checks = check_vae(&config, &estimator, self.beta, self.batch_size, seed)?;
         let passed = checks.iter().all(|c| c.check.passed());

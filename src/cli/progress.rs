@@ -70,14 +70,14 @@ impl Observer for Progress {
             let active = self.active_units.map_or_else(String::new, |n| format!(", {n} active"));
             bar.set_prefix(format!("{}/{}", report.epoch, trainer.config().epochs));
             bar.set_position((report.epoch - 1) * report.rows.1 + report.rows.0);
-            bar.set_message(format!("{}{active}", terms(&so_far)));
+            bar.set_message(format!("{}{active}", terms(&so_far, &label(trainer))));
         }
         Ok(Flow::Continue)
     }
 
     fn epoch(&mut self, trainer: &Trainer, report: &EpochReport) -> Result<Flow> {
         self.active_units = Some(report.active_units);
-        self.say(&line(report, trainer.config().epochs));
+        self.say(&line(report, trainer.config().epochs, &label(trainer)));
         if self.console.json && self.unsaid.is_none() {
             let write = || self.console.data(|w| writeln!(w, "{}", MetricsLine::from(report).to_json()));
             if let Err(e) = self.bar.as_ref().map_or_else(write, |bar| bar.suspend(write)) {
@@ -89,18 +89,24 @@ impl Observer for Progress {
     }
 }
 
-/// `-ELBO 105.62 = 80.31 + 25.31`
-fn terms(m: &Metrics) -> String {
-    format!("-ELBO {:.2} = {:.2} + {:.2}", m.neg_elbo, m.reconstruction, m.kl)
+/// What the objective's own bound is called, where it has one.
+fn label(trainer: &Trainer) -> String {
+    trainer.config().objective.label(trainer.config().samples)
+}
+
+/// `-ELBO 105.62 = 80.31 + 25.31`, and `, -IWAE_5 103.20` where that is the objective
+fn terms(m: &Metrics, label: &str) -> String {
+    let bound = m.neg_bound.map_or_else(String::new, |bound| format!(", -{label} {bound:.2}"));
+    format!("-ELBO {:.2} = {:.2} + {:.2}{bound}", m.neg_elbo, m.reconstruction, m.kl)
 }
 
 /// What an epoch did, on one line.
-fn line(report: &EpochReport, epochs: u64) -> String {
+fn line(report: &EpochReport, epochs: u64, label: &str) -> String {
     let width = epochs.to_string().len();
-    let mut line = format!("epoch {:width$}/{epochs}  train {}", report.epoch, terms(&report.train));
+    let mut line = format!("epoch {:width$}/{epochs}  train {}", report.epoch, terms(&report.train, label));
     for (name, metrics) in [("validation", &report.validation), ("test", &report.heldout)] {
         if let Some(metrics) = metrics {
-            line += &format!("  {name} {}", terms(metrics));
+            line += &format!("  {name} {}", terms(metrics, label));
         }
     }
     if report.beta != 1.0 {

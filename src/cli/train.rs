@@ -23,6 +23,7 @@ Examples:
   elbo train fashion-mnist --preset mlp-400 --epochs 10 --out runs/f
   elbo train images-idx3-ubyte.gz --hidden 512,256 --latent 20 --likelihood bernoulli
   elbo train table.csv --likelihood gaussian --validation 0.1 --patience 10
+  elbo train mnist --preset iwae-200 --objective iwae --samples 5 --gradient dreg
   elbo train --config runs/f/config.toml --seed 1       the same run with another seed
   elbo train large.npy --memory 2G                      streamed, if it would take more than 2 GiB
   elbo train --resume runs/f                            goes on where a run was interrupted
@@ -88,6 +89,15 @@ pub struct Train {
     /// Part of a cycle in which it rises
     #[arg(long, help_heading = "Training", value_name = "X")]
     cycle_ratio: Option<f64>,
+    /// What to minimise: elbo, iwae, miwae:GROUPS, piwae:GROUPS, ciwae:SHARE or renyi:ORDER
+    #[arg(long, help_heading = "Training", value_name = "NAME")]
+    objective: Option<String>,
+    /// Samples of z a row
+    #[arg(long, help_heading = "Training", value_name = "K")]
+    samples: Option<usize>,
+    /// Gradient by the posterior: plain, stl (sticking the landing) or dreg (doubly reparameterized)
+    #[arg(long, help_heading = "Training", value_name = "NAME")]
+    gradient: Option<String>,
     /// KL that each latent may keep unpressed: NATS, or NATS,GROUP for groups of latents
     #[arg(long, help_heading = "Training", value_name = "NATS")]
     free_bits: Option<String>,
@@ -198,6 +208,9 @@ impl Train {
             warmup_epochs: self.warmup_epochs,
             cycle_epochs: self.cycle_epochs,
             cycle_ratio: self.cycle_ratio,
+            objective: self.objective.clone(),
+            samples: self.samples,
+            gradient: self.gradient.clone(),
             free_bits: self.free_bits.clone(),
             patience: self.patience,
             seed: self.common.seed,
@@ -285,8 +298,11 @@ fn conclude(console: &Console, run: &RunFolder, trainer: &Trainer, outcome: Outc
         };
         let number = |x: Option<f64>| x.map_or_else(|| "not finite".to_owned(), |x| format!("{x:.4}"));
         let beta = if line.beta == 1.0 { String::new() } else { format!(" (trained with beta {})", line.beta) };
+        let config = trainer.config();
+        let label = config.objective.label(config.samples);
+        let bound = terms.neg_bound.map_or_else(String::new, |bound| format!(", -{label} {bound:.4}"));
         console.say(format_args!(
-            "{split} -ELBO {} = reconstruction {} + KL {} nats per example{beta}",
+            "{split} -ELBO {} = reconstruction {} + KL {} nats per example{bound}{beta}",
             number(terms.neg_elbo),
             number(terms.reconstruction),
             number(terms.kl)

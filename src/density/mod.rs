@@ -90,6 +90,11 @@ pub trait Posterior<F: Real>: Debug + Send + Sync {
     fn mean(&self, eta: Mat<F>, out: MatMut<F>);
     /// `out[r] = log q(z_r | η)`, in nats.
     fn log_prob(&self, isa: Isa, z: Mat<F>, eta: Mat<F>, out: &mut [F]);
+    /// `out[r] = log q(z_r | η)` of `z = T(ε; η)`, in nats.
+    fn log_prob_of(&self, eta: Mat<F>, eps: Mat<F>, out: &mut [F]);
+    /// Adds to `deta` what [`log_prob_of`](Self::log_prob_of) says of η: `path[r]` times its derivative through z, and
+    /// `score[r]` times that at a fixed z.
+    fn log_prob_of_grad(&self, eta: Mat<F>, eps: Mat<F>, path: &[F], score: &[F], deta: MatMut<F>);
 }
 
 /// `p(z)`, with the posterior's KL to it where that has a closed form.
@@ -98,6 +103,8 @@ pub trait Prior<F: Real>: Debug + Send + Sync {
     fn latent(&self) -> usize;
     /// `out[r] = log p(z_r)`, in nats.
     fn log_prob(&self, isa: Isa, z: Mat<F>, out: &mut [F]);
+    /// Adds `weights[r] · ∂ log p(z_r) / ∂z_r` to `dz`.
+    fn log_prob_grad(&self, isa: Isa, z: Mat<F>, weights: &[F], dz: MatMut<F>);
     /// One draw of z.
     fn sample(&self, rng: &mut ChaCha8Rng, out: &mut [F]);
     /// `kl[r, j]` = the part of `KL(q(z | η_r) ‖ p(z))` that latent j contributes, in nats; (n, L).

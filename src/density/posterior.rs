@@ -2,9 +2,15 @@
 //!
 //! ```text
 //! η = [μ | v]  (B, 2L)      z = μ + e^{v/2} ε  (B·k, L)      dμ += dz      dv += ½ dz ε e^{v/2}
+//!
+//! log q(z|η) = −½ Σ (log 2π + v + ε²)
+//! through z, weight p:      ∂/∂z = −ε e^{−v/2}      dμ += −p ε e^{−v/2}       dv += −½ p ε²
+//! at a fixed z, weight s:                           dμ +=  s ε e^{−v/2}       dv +=  ½ s (ε² − 1)
 //! ```
+//!
+//! Where p = s, as in a plain gradient, nothing is left of ε: the derivatives are 0 and −½ s.
 
-use super::{Posterior, Prior, StandardNormal, samples_per_row};
+use super::{LOG_TAU, Posterior, Prior, StandardNormal, samples_per_row};
 use crate::tensor::{Isa, Mat, MatMut, Real};
 use elbo_kernels::{block, sweep};
 
@@ -101,6 +107,33 @@ impl<F: Real> Posterior<F> for DiagonalGaussian {
         for (r, out) in out[..z.rows()].iter_mut().enumerate() {
             let (mean, v) = eta.row(r / k).split_at(self.latent);
             *out = sweep::gaussian_log_prob(isa, z.row(r), mean, v);
+        }
+    }
+    fn log_prob_of(&self, eta: Mat<F>, eps: Mat<F>, out: &mut [F]) {
+        let k = samples_per_row(eta.rows(), eps.rows());
+        let constant = self.latent as f64 * LOG_TAU;
+        for (r, out) in out[..eps.rows()].iter_mut().enumerate() {
+            let (_, v) = eta.row(r / k).split_at(self.latent);
+            let squares: f64 = eps.row(r).iter().map(|e| e.to_f64() * e.to_f64()).sum();
+            let log_variances: f64 = v.iter().map(|v| v.to_f64()).sum();
+            *out = F::from_f64(-0.5 * (constant + log_variances + squares));
+        }
+    }
+    fn log_prob_of_grad(&self, eta: Mat<F>, eps: Mat<F>, path: &[F], score: &[F], mut deta: MatMut<F>) {
+        let k = samples_per_row(eta.rows(), eps.rows());
+        let half = F::from_f64(0.5);
+        for r in 0..eps.rows() {
+            let (_, v) = eta.row(r / k).split_at(self.latent);
+            let (dmean, dv) = deta.row(r / k).split_at_mut(self.latent);
+            let (excess, direct) = (score[r] - path[r], half * score[r]);
+            dv.iter_mut().for_each(|dv| *dv = *dv - direct);
+            if excess == F::ZERO {
+                continue;
+            }
+            for (((dmean, dv), &e), v) in dmean.iter_mut().zip(dv).zip(eps.row(r)).zip(v) {
+                *dmean += excess * e * F::from_f64((-0.5 * v.to_f64()).exp());
+                *dv += half * excess * e * e;
+            }
         }
     }
 }

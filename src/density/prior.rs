@@ -35,6 +35,11 @@ impl<F: Real> Prior<F> for StandardNormal {
             *out = sweep::standard_normal_log_prob(isa, z.row(r));
         }
     }
+    fn log_prob_grad(&self, isa: Isa, z: Mat<F>, weights: &[F], mut dz: MatMut<F>) {
+        for r in 0..z.rows() {
+            sweep::standard_normal_log_prob_grad(isa, z.row(r), weights[r], dz.row(r));
+        }
+    }
     fn sample(&self, rng: &mut ChaCha8Rng, out: &mut [F]) {
         for z in out {
             *z = F::from_f64(rng.sample(rand_distr::StandardNormal));

@@ -14,6 +14,7 @@
 
 mod layer;
 mod model;
+mod surrogate;
 
 pub use layer::check_layer;
 pub use model::{VaeCheck, check_vae};

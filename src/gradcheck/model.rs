@@ -1,5 +1,6 @@
 //! A whole VAE: the batch-mean objective by every parameter, and the f32 twin.
 
+use super::surrogate::Surrogate;
 use super::{Check, Value, differentiate, floor};
 use crate::density::Domain;
 use crate::error::Result;
@@ -56,13 +57,12 @@ impl<'a, F: Real> Objective<'a, F> {
     fn value(&mut self, p: &Params<F>) -> Value {
         let fill = Self::fill(self.x, self.vae.config().inputs);
         let (isa, draw, ws) = (self.ex.isa(), self.draw, &mut self.workspace);
-        let stats = self.vae.loss(isa, p, self.rows, &fill, &draw, ws).clone();
+        let stats = self.vae.objective(isa, p, self.rows, &fill, &draw, self.estimator, self.beta, ws);
+        let value = stats.value(self.estimator, self.beta);
         let mut sides = Sides::default();
         for b in self.workspace.blocks() {
             self.vae.kinks(b, &mut sides);
         }
-        let kl: Vec<f64> = stats.kl.iter().map(|kl| kl / stats.rows as f64).collect();
-        let value = self.estimator.objective(self.beta, stats.mean_reconstruction(), &kl);
         (value, sides)
     }
     fn gradient(&mut self, p: &Params<F>) -> Slab<F> {
@@ -75,7 +75,8 @@ impl<'a, F: Real> Objective<'a, F> {
 }
 
 /// Checks the gradient of a VAE's objective on a random batch of `rows` rows: each parameter by coordinate in a small
-/// model, along random directions in a large one; and all together along random directions (the last check).
+/// model, along random directions in a large one; and all together along random directions (the last check). A gradient
+/// that is not that of the value is compared with its [surrogate](Estimator::surrogate)'s.
 ///
 /// # Errors
 /// As [`Vae::new`].
@@ -103,19 +104,26 @@ pub fn check_vae(
         f.gradient(&params).cast::<f64>()
     };
 
+    let fill = Objective::<f64>::fill(&x, config.inputs);
+    let mut surrogate = double.surrogate().then(|| Surrogate::new(&vae, &params, double, beta, rows, &fill, &draw));
+    let mut value = |p: &Params<f64>| match &mut surrogate {
+        Some(surrogate) => surrogate.value(p),
+        None => f.value(p),
+    };
+
     let mut checks = Vec::new();
     for entry in vae.layout().entries() {
         let mut check = Check::new(&entry.name);
         if vae.layout().count() > MOST_COORDINATES {
-            along_directions(&mut check, &[entry.slot], &mut params, &gradient, &noise, &mut |p| f.value(p));
+            along_directions(&mut check, &[entry.slot], &mut params, &gradient, &noise, &mut value);
         } else {
-            by_coordinate(&mut check, entry.slot, &mut params, &gradient, &mut |p| f.value(p));
+            by_coordinate(&mut check, entry.slot, &mut params, &gradient, &mut value);
         }
         checks.push(VaeCheck { check, f32_error: distance(single.slot(&entry.slot), gradient.slot(&entry.slot)) });
     }
     let slots: Vec<Slot> = vae.layout().entries().iter().map(|e| e.slot).collect();
     let mut all = Check::new("all parameters");
-    along_directions(&mut all, &slots, &mut params, &gradient, &noise, &mut |p| f.value(p));
+    along_directions(&mut all, &slots, &mut params, &gradient, &noise, &mut value);
     checks.push(VaeCheck { check: all, f32_error: distance(single.data(), gradient.data()) });
     Ok(checks)
 }

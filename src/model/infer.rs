@@ -3,6 +3,7 @@
 use super::importance::Sampled;
 use super::{Block, Draw, Stats, Vae, threads_used};
 use crate::density::Posterior;
+use crate::estimator::Estimator;
 use crate::tensor::{Exec, Par, Params, Precision, Real};
 use elbo_kernels::par::for_each_mut;
 use ndarray::{ArrayView2, ArrayViewMut1, ArrayViewMut2};
@@ -35,6 +36,8 @@ pub struct Inference<'m, F> {
     pub(super) ex: &'m Exec,
     blocks: Vec<Block<F>>,
     stop: Option<&'m AtomicBool>,
+    /// Blocks of many samples a row, made when they are first asked for.
+    many: Vec<Block<F>>,
     /// Made when draws are first asked for.
     pub(super) sampled: Vec<Sampled<F>>,
 }
@@ -117,7 +120,7 @@ impl<'m, F: Real> Inference<'m, F> {
             block
         };
         let blocks = (0..ex.workers()).map(|_| block()).collect();
-        Inference { vae, params, ex, blocks, sampled: Vec::new(), stop: None }
+        Inference { vae, params, ex, blocks, many: Vec::new(), sampled: Vec::new(), stop: None }
     }
 
     /// Leaves a sweep over rows unfinished once `stop` is set; its caller looks whether that has happened.
@@ -269,7 +272,35 @@ impl<'m, F: Real> Inference<'m, F> {
             vae.log_px(isa, p, b);
         };
         let rows = self.rows(rows, 2);
-        sweep(self.ex, &mut self.blocks, rows, pass, |_, b| stats.add_block(b));
+        sweep(self.ex, &mut self.blocks, rows, pass, |_, b| stats.add_block(b, None));
+        stats
+    }
+
+    /// The terms and the value of an objective over all rows, with as many draws of z a row as it has samples; `beta` is
+    /// the weight of its KL.
+    pub fn objective(
+        &mut self,
+        rows: usize,
+        fill: &(impl Fn(usize, &mut [F]) + Sync),
+        draw: &Draw,
+        estimator: &dyn Estimator<F>,
+        beta: f64,
+    ) -> Stats {
+        const UNIT: usize = 8;
+        let (vae, p, isa, samples) = (self.vae, self.params, self.ex.isa(), estimator.samples());
+        let block = (BLOCK_ROWS / samples).next_multiple_of(UNIT).max(UNIT);
+        if self.many.first().is_none_or(|b| b.samples != samples) {
+            self.many = (0..self.ex.workers()).map(|_| Block::new(vae, block, samples)).collect();
+        }
+        let mut stats = Stats::new(vae.config().latent);
+        let pass = |first, b: &mut Block<F>| {
+            b.load(isa, first, fill);
+            draw.fill(first, 0, samples, b.rows, &mut b.eps);
+            vae.forward_for(isa, p, b, estimator);
+            vae.log_px(isa, p, b);
+        };
+        let rows = Rows { block, unit: UNIT, ..self.rows(rows, 1 + samples) };
+        sweep(self.ex, &mut self.many, rows, pass, |_, b| stats.add_block(b, Some((estimator, beta))));
         stats
     }
 }

@@ -2,7 +2,8 @@
 //! each thread makes tiles of the parameters' gradients from what the blocks left, and where nothing else needs the
 //! gradient, updates the parameters with it on the spot.
 
-use super::{Block, Vae, threads_used};
+use super::stats::Goal;
+use super::{Block, Stats, Vae, threads_used};
 use crate::estimator::{Batch, Estimator};
 use crate::layer::Gradient;
 use crate::tensor::profile::{Stage, lap, start};
@@ -50,61 +51,6 @@ impl Draw {
     }
 }
 
-/// Sums over rows, in nats.
-#[derive(Clone, PartialEq, Debug, Default)]
-pub struct Stats {
-    /// Rows.
-    pub rows: u64,
-    /// −log p(x|z), mean over samples, summed over rows.
-    pub reconstruction: f64,
-    /// The KL of each latent, summed over rows.
-    pub kl: Vec<f64>,
-}
-
-impl Stats {
-    /// Sums over no rows.
-    pub fn new(latent: usize) -> Self {
-        Stats { rows: 0, reconstruction: 0.0, kl: vec![0.0; latent] }
-    }
-    /// Back to no rows.
-    pub fn clear(&mut self) {
-        self.rows = 0;
-        self.reconstruction = 0.0;
-        self.kl.fill(0.0);
-    }
-    /// Adds another's rows.
-    pub fn add(&mut self, other: &Stats) {
-        self.rows += other.rows;
-        self.reconstruction += other.reconstruction;
-        self.kl.iter_mut().zip(&other.kl).for_each(|(sum, x)| *sum += x);
-    }
-    /// Mean reconstruction, nats per example.
-    pub fn mean_reconstruction(&self) -> f64 {
-        self.reconstruction / self.rows as f64
-    }
-    /// Mean KL, nats per example.
-    pub fn mean_kl(&self) -> f64 {
-        self.kl.iter().sum::<f64>() / self.rows as f64
-    }
-    /// Mean −ELBO, nats per example: reconstruction + KL.
-    pub fn neg_elbo(&self) -> f64 {
-        self.mean_reconstruction() + self.mean_kl()
-    }
-    /// Adds the terms of a block, row by row, so that the sum does not depend on how rows fall into blocks.
-    pub(crate) fn add_block<F: Real>(&mut self, b: &Block<F>) {
-        let (n, k) = (b.rows, b.samples as f64);
-        self.rows += n as u64;
-        for samples in b.terms.log_px[..b.many()].chunks_exact(b.samples) {
-            self.reconstruction -= samples.iter().map(|x| x.to_f64()).sum::<f64>() / k;
-        }
-        for r in 0..n {
-            for (sum, x) in self.kl.iter_mut().zip(b.terms.kl.rows(n).row(r)) {
-                *sum += x.to_f64();
-            }
-        }
-    }
-}
-
 /// All memory of a training step, for batches up to a size; a step allocates nothing.
 #[derive(Clone, Debug)]
 pub struct Workspace<F> {
@@ -115,6 +61,15 @@ pub struct Workspace<F> {
     threads: usize,
     stats: Stats,
     mean_kl: Vec<f64>,
+}
+
+/// Rows of a block with so many samples each: about as many rows of z as a block of one sample has, but no more blocks
+/// than an update can be fused with.
+fn block_rows(batch: usize, samples: usize) -> usize {
+    if samples == 1 {
+        return BLOCK_ROWS;
+    }
+    (BLOCK_ROWS / samples).max(batch.div_ceil(BLOCKS_AT_ONCE)).max(2)
 }
 
 /// How `rows` rows fall into at most `blocks` blocks: whole eights where there are enough rows, as evenly as can be. Every
@@ -135,7 +90,7 @@ impl<F: Real> Workspace<F> {
         let precision = params.precision();
         let flops = vae.flops() * (batch * samples) as f64;
         let threads = threads_used(flops, ex.threads(), ex.workers());
-        let blocks = batch.div_ceil(BLOCK_ROWS);
+        let blocks = batch.div_ceil(block_rows(batch, samples));
         // Results may not depend on threads, nor blocks on them where results depend on blocks.
         let count =
             if ex.isa().is_foreign() { blocks } else { blocks.next_multiple_of(threads) }.clamp(1, batch.max(1));
@@ -215,7 +170,30 @@ impl Vae {
             self.forward(isa, p, b);
             self.log_px(isa, p, b);
         });
-        ws.sum_stats();
+        ws.sum_stats(None);
+        &ws.stats
+    }
+
+    /// The terms of a batch and the objective's [value](Stats::value): as [`loss_grad`](Self::loss_grad), without
+    /// gradients.
+    #[allow(clippy::too_many_arguments, reason = "a step's inputs, once")]
+    pub fn objective<'w, F: Real>(
+        &self,
+        isa: Isa,
+        p: &Params<F>,
+        rows: usize,
+        fill: &(impl Fn(usize, &mut [F]) + Sync),
+        draw: &Draw,
+        estimator: &dyn Estimator<F>,
+        beta: f64,
+        ws: &'w mut Workspace<F>,
+    ) -> &'w Stats {
+        self.each_block(rows, ws, |first, b| {
+            load(isa, b, first, fill, draw);
+            self.forward_for(isa, p, b, estimator);
+            self.log_px(isa, p, b);
+        });
+        ws.sum_stats(Some((estimator, beta)));
         &ws.stats
     }
 
@@ -249,7 +227,7 @@ impl Vae {
         let batch = Batch { rows, beta, mean_kl: &[] };
         self.each_block(rows, ws, |first, b| {
             load(isa, b, first, fill, draw);
-            self.forward(isa, p, b);
+            self.forward_for(isa, p, b, estimator);
             if alone {
                 self.backward(isa, p, b, estimator, &batch);
                 self.round(isa, b);
@@ -265,7 +243,7 @@ impl Vae {
             });
             ws.mean_kl = mean_kl;
         }
-        ws.sum_stats();
+        ws.sum_stats(Some((estimator, beta)));
     }
 
     /// The second pass: the gradient of every parameter into `grads`, which is replaced.
@@ -409,15 +387,15 @@ fn load<F: Real>(isa: Isa, b: &mut Block<F>, first: usize, fill: &(impl Fn(usize
 }
 
 impl<F: Real> Workspace<F> {
-    fn sum_stats(&mut self) {
+    fn sum_stats(&mut self, goal: Goal<'_, F>) {
         self.stats.clear();
         for b in &self.blocks {
-            self.stats.add_block(b);
+            self.stats.add_block(b, goal);
         }
     }
     /// The batch's mean KL by latent, for estimators that couple rows.
     fn mean_kl(&mut self) {
-        self.sum_stats();
+        self.sum_stats(None);
         let rows = self.stats.rows as f64;
         self.mean_kl.clear();
         self.mean_kl.extend(self.stats.kl.iter().map(|kl| kl / rows));

@@ -183,8 +183,12 @@ impl Vae {
         lap(Stage::Likelihood, None);
         let z = b.z.rows(many);
         self.decoder.backward_rows(isa, p, z, &b.spent, &mut b.out, Some(&mut b.dz), &mut b.decoder);
-        let (eta, eps, dz, weights) = (b.eta.rows(n), b.eps.rows(many), b.dz.rows(many), b.weights.kl.rows(n));
-        self.posterior.sample_and_kl_grad(isa, &self.prior, eta, eps, dz, weights, b.d_eta.rows_mut(n));
+        if estimator.sampled() {
+            self.sampled_latent_grad(isa, b);
+        } else {
+            let (eta, eps, dz, weights) = (b.eta.rows(n), b.eps.rows(many), b.dz.rows(many), b.weights.kl.rows(n));
+            self.posterior.sample_and_kl_grad(isa, &self.prior, eta, eps, dz, weights, b.d_eta.rows_mut(n));
+        }
         lap(Stage::Latent, None);
         self.encoder.backward_rows(isa, p, b.x.rows(n), &b.eta, &mut b.d_eta, None, &mut b.encoder);
     }

@@ -2,6 +2,7 @@
 
 use super::{Examples, check_samples, check_some};
 use crate::error::Result;
+use crate::estimator::{Elbo, Estimator};
 use crate::model::{Draw, Inference};
 use crate::tensor::{Noise, Stream};
 use crate::train::{Metrics, active_units};
@@ -26,6 +27,8 @@ pub struct EvaluationReport {
     pub reconstruction: f64,
     /// KL(q(z|x) ‖ p(z)).
     pub kl: f64,
+    /// The bound on −log p(x) that the model was trained by, where that is another than −ELBO.
+    pub neg_bound: Option<f64>,
     /// The importance-sampled −log p(x), if samples were asked for: by K = 1, 10, 100 … samples as far as they divide S,
     /// and last by S, all from the same draws. They never rise.
     pub nll: Vec<Nll>,
@@ -49,11 +52,30 @@ pub fn evaluate(
     seed: u64,
     samples: Option<usize>,
 ) -> Result<EvaluationReport> {
+    evaluate_trained(inference, examples, seed, samples, &Elbo::default())
+}
+
+/// The same of a model that was trained by another objective, whose bound is reported beside −ELBO; −ELBO is then of as many
+/// draws a row as the objective has samples, as in training.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn evaluate_trained(
+    inference: &mut Inference<'_, f32>,
+    examples: &Examples,
+    seed: u64,
+    samples: Option<usize>,
+    objective: &dyn Estimator<f32>,
+) -> Result<EvaluationReport> {
     let rows = examples.len();
     check_some(rows)?;
     samples.map_or(Ok(()), check_samples)?;
     let draw = |step| Draw { noise: Noise::new(seed), stream: Stream::Evaluate, step };
-    let metrics = Metrics::from(&inference.elbo(rows, &examples.fill(), &draw(0)));
+    let metrics = if objective.is_elbo() {
+        Metrics::from(&inference.elbo(rows, &examples.fill(), &draw(0)))
+    } else {
+        Metrics::from(&inference.objective(rows, &examples.fill(), &draw(0), objective, 1.0))
+    };
     let active_units = active_units(inference, examples.view, examples.binarize, examples.noise);
     // Step 1: draws of their own, so that the two figures are independent given the model.
     let nll = samples.map_or_else(Vec::new, |samples| nll(inference, examples, &draw(1), samples));
@@ -62,6 +84,7 @@ pub fn evaluate(
         neg_elbo: metrics.neg_elbo,
         reconstruction: metrics.reconstruction,
         kl: metrics.kl,
+        neg_bound: metrics.neg_bound,
         nll,
         active_units,
         rows,

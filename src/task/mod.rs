@@ -18,7 +18,7 @@ pub use crate::tensor::{Cores, core_round_trip};
 pub use bench::{Bench, BenchReport, fma_peak};
 pub use breakdown::{BETWEEN, StageTime};
 pub use encode::{Encoding, decode, decode_parameters, encode, originals, reconstruct};
-pub use evaluate::{EvaluationReport, Nll, evaluate};
+pub use evaluate::{EvaluationReport, Nll, evaluate, evaluate_trained};
 pub use interpolate::{Endpoint, endpoint, interpolate};
 pub use sample::{sample, sample_latents};
 pub use score::{auc, flagged, quantile, scores};

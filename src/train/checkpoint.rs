@@ -7,6 +7,7 @@ use super::saved::{check_tensors, expect_kind, pack, unpack_into};
 use super::{Settings, State, Trainer};
 use crate::data::{Dataset, View};
 use crate::error::{Error, Result};
+use crate::estimator::Estimator;
 use crate::files::tensors::{self, Element, Tensor, TensorFile};
 use crate::model::Stats;
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,8 @@ const KIND: &str = "checkpoint";
 const PARAMS: &str = "params.";
 const RECONSTRUCTION: &str = "sums.reconstruction";
 const KL: &str = "sums.kl";
+const OBJECTIVE: &str = "sums.objective";
+const BOUND: &str = "sums.bound";
 const BEST: &str = "best.objective";
 
 /// Metadata, as it is in the file.
@@ -84,6 +87,9 @@ pub(super) fn write(path: &Path, trainer: &Trainer, settings: &Settings, data: &
     }
     all.push(Tensor::new(RECONSTRUCTION, &[1], vec![state.sums.reconstruction]));
     all.push(Tensor::new(KL, &[state.sums.kl.len()], state.sums.kl.clone()));
+    for (name, sum) in [(OBJECTIVE, state.sums.objective), (BOUND, state.sums.bound)] {
+        all.extend(sum.map(|sum| Tensor::new(name, &[1], vec![sum])));
+    }
     if let Some((objective, _)) = state.best {
         all.push(Tensor::new(BEST, &[1], vec![objective]));
     }
@@ -155,6 +161,11 @@ impl Checkpoint {
         self.check_names(trainer)?;
         let reconstruction = file.get::<f64>(RECONSTRUCTION, &[1])?[0];
         let kl = file.get::<f64>(KL, &[trainer.config().vae.latent])?.to_vec();
+        let sum = |name: &str| match self.has_sum(name, trainer) {
+            true => Ok(Some(file.get::<f64>(name, &[1])?[0])),
+            false => Ok(None),
+        };
+        let (objective, bound) = (sum(OBJECTIVE)?, sum(BOUND)?);
         let best = match m.best_epoch {
             Some(epoch) => Some((file.get::<f64>(BEST, &[1])?[0], epoch)),
             None => None,
@@ -163,7 +174,7 @@ impl Checkpoint {
             epoch: m.epoch,
             step: m.step,
             batch: m.batch,
-            sums: Stats { rows: m.rows, reconstruction, kl },
+            sums: Stats { rows: m.rows, reconstruction, kl, objective, bound },
             best,
         };
         check_tensors(&layout, file, PARAMS)?;
@@ -173,11 +184,18 @@ impl Checkpoint {
         })
     }
 
+    /// Whether the epoch under way has sums of an objective of that name.
+    fn has_sum(&self, name: &str, trainer: &Trainer) -> bool {
+        let estimator: &dyn Estimator<f32> = &trainer.config().estimator();
+        self.metadata.rows > 0 && estimator.sampled() && (name == OBJECTIVE || !estimator.is_elbo())
+    }
+
     /// Every tensor has a place to go to.
     fn check_names(&self, trainer: &Trainer) -> Result<()> {
         let parts: Vec<&str> = trainer.optimizer().state().iter().map(|(name, _)| *name).chain(["params"]).collect();
         let known = |name: &str| match name {
             RECONSTRUCTION | KL => true,
+            OBJECTIVE | BOUND => self.has_sum(name, trainer),
             BEST => self.metadata.best_epoch.is_some(),
             _ => name
                 .split_once('.')

@@ -3,7 +3,7 @@
 use crate::data::{Binarize, Dataset, View, expect_memory};
 use crate::density::Domain;
 use crate::error::{Error, Result};
-use crate::estimator::{BetaSchedule, Elbo, FreeBits};
+use crate::estimator::{BetaSchedule, FreeBits, Objective, ObjectiveKind, PathGradient};
 use crate::model::{Preset, Vae, VaeConfig};
 use crate::optim::{OptimizerConfig, OptimizerKind, Schedule};
 use crate::tensor::{Isa, Precision};
@@ -23,6 +23,12 @@ pub struct TrainConfig {
     pub schedule: Schedule,
     /// The KL's weight by step.
     pub beta: BetaSchedule,
+    /// The objective, and its samples of z a row.
+    pub objective: ObjectiveKind,
+    /// Samples of z a row.
+    pub samples: usize,
+    /// How the gradient by the posterior is estimated.
+    pub gradient: PathGradient,
     /// KL below which a group of latents is not pressed further.
     pub free_bits: Option<FreeBits>,
     /// Largest global norm of a gradient.
@@ -47,6 +53,9 @@ impl TrainConfig {
             optimizer: OptimizerConfig::adam(preset.learning_rate, preset.adam_epsilon),
             schedule: Schedule::Constant,
             beta: BetaSchedule::Constant(1.0),
+            objective: ObjectiveKind::Elbo,
+            samples: 1,
+            gradient: PathGradient::Plain,
             free_bits: None,
             clip: None,
             binarize: Binarize::None,
@@ -62,9 +71,15 @@ impl TrainConfig {
     pub fn preset(name: &str, inputs: usize) -> Result<Self> {
         Ok(Self::new(Preset::named(name)?, inputs))
     }
-    /// The objective.
-    pub fn estimator(&self) -> Elbo {
-        Elbo::new(1, self.free_bits)
+    /// The objective, ready to be used. Panics where [`check`](Self::check) finds that there is none.
+    pub fn estimator(&self) -> Objective {
+        match self.build_objective() {
+            Ok(objective) => objective,
+            Err(e) => panic!("{e}"),
+        }
+    }
+    fn build_objective(&self) -> Result<Objective> {
+        self.objective.build(self.samples, self.gradient, self.free_bits, true)
     }
     /// Falls back to f32 where the instruction set has no products of bf16, and says so.
     pub fn fit_precision(&mut self, isa: Isa) -> Option<String> {
@@ -98,9 +113,7 @@ impl TrainConfig {
         if let Some(patience) = self.patience {
             positive(patience, "the epochs of patience")?;
         }
-        if let Some(free_bits) = self.free_bits {
-            free_bits.check()?;
-        }
+        self.build_objective()?;
         self.check_schedules(data.train().len())?;
         if self.patience.is_some() && data.validation().is_none() {
             return Err(Error::input("early stopping goes by the validation split, and there is none")
@@ -117,16 +130,18 @@ impl TrainConfig {
     pub(super) fn check_memory(&self, vae: &Vae, rows: usize) -> Result<()> {
         let VaeConfig { hidden, inputs, latent, likelihood, .. } = &self.vae;
         let eta = likelihood.eta_cols(*inputs);
-        // Both networks have the hidden layers, and every layer an output and its derivative.
-        let row = 2 * (2 * hidden.iter().sum::<usize>() + 2 * latent + eta) + inputs;
+        // Both networks have the hidden layers, and every layer an output and its derivative; a decoder's row for each sample.
+        let hidden = hidden.iter().sum::<usize>();
+        let row =
+            (2 * (hidden + latent + eta)).saturating_mul(self.samples).saturating_add(2 * (hidden + latent) + inputs);
         let slabs = match self.optimizer.kind {
             OptimizerKind::Adam | OptimizerKind::AdamW => 4,
             OptimizerKind::Sgd => 3,
         };
-        let numbers = (vae.layout().len() as u64 * slabs).saturating_add(rows as u64 * row as u64);
+        let numbers = (vae.layout().len() as u64 * slabs).saturating_add((rows as u64).saturating_mul(row as u64));
         let what = format!("training {} parameters in batches of {rows} rows", vae.layout().count());
         expect_memory(numbers.saturating_mul(size_of::<f32>() as u64), &what)
-            .map_err(|e| e.hint("choose a smaller --hidden, --latent or --batch-size"))
+            .map_err(|e| e.hint("choose a smaller --hidden, --latent, --batch-size or --samples"))
     }
 
     /// A schedule that does not fit the run is refused here; [`Settings`](super::Settings) fit it beforehand.

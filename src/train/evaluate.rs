@@ -1,6 +1,7 @@
 //! How well a model does on some rows: the same objective as in training, in nats per example.
 
 use crate::data::{Binarize, View};
+use crate::estimator::Estimator;
 use crate::model::{Draw, Inference, Stats};
 use crate::tensor::Noise;
 
@@ -13,11 +14,18 @@ pub struct Metrics {
     pub reconstruction: f64,
     /// KL(q(z|x) ‖ p(z)).
     pub kl: f64,
+    /// The bound on −log p(x) that the objective is, where that is another than −ELBO: −IWAE of K samples, say.
+    pub neg_bound: Option<f64>,
 }
 
 impl From<&Stats> for Metrics {
     fn from(stats: &Stats) -> Self {
-        Metrics { neg_elbo: stats.neg_elbo(), reconstruction: stats.mean_reconstruction(), kl: stats.mean_kl() }
+        Metrics {
+            neg_elbo: stats.neg_elbo(),
+            reconstruction: stats.mean_reconstruction(),
+            kl: stats.mean_kl(),
+            neg_bound: stats.neg_bound(),
+        }
     }
 }
 
@@ -38,6 +46,24 @@ const ACTIVE: f64 = 0.01;
 pub fn evaluate(inference: &mut Inference<f32>, view: &View, binarize: Binarize, draw: &Draw) -> Evaluation {
     let fill = filler(view, binarize, draw.noise);
     let stats = inference.elbo(view.len(), &fill, draw);
+    Evaluation { active_units: active_units(inference, view, binarize, draw.noise), stats }
+}
+
+/// Evaluates all rows of a view by an objective: as [`evaluate`] where it is the ELBO, else with as many draws a row as it
+/// has samples. `beta` is the weight of its KL.
+pub fn evaluate_objective(
+    inference: &mut Inference<f32>,
+    view: &View,
+    binarize: Binarize,
+    draw: &Draw,
+    estimator: &dyn Estimator<f32>,
+    beta: f64,
+) -> Evaluation {
+    if estimator.is_elbo() {
+        return evaluate(inference, view, binarize, draw);
+    }
+    let fill = filler(view, binarize, draw.noise);
+    let stats = inference.objective(view.len(), &fill, draw, estimator, beta);
     Evaluation { active_units: active_units(inference, view, binarize, draw.noise), stats }
 }
 

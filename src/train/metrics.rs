@@ -45,12 +45,20 @@ pub struct MetricsTerms {
     pub reconstruction: Option<f64>,
     /// KL(q(z|x) ‖ p(z)).
     pub kl: Option<f64>,
+    /// The bound on −log p(x) that the objective is, where that is another than −ELBO.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub neg_bound: Option<f64>,
 }
 
 impl From<Metrics> for MetricsTerms {
     fn from(m: Metrics) -> Self {
         let finite = |x: f64| x.is_finite().then_some(x);
-        MetricsTerms { neg_elbo: finite(m.neg_elbo), reconstruction: finite(m.reconstruction), kl: finite(m.kl) }
+        MetricsTerms {
+            neg_elbo: finite(m.neg_elbo),
+            reconstruction: finite(m.reconstruction),
+            kl: finite(m.kl),
+            neg_bound: m.neg_bound.and_then(finite),
+        }
     }
 }
 

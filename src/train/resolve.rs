@@ -4,7 +4,7 @@ use super::{Settings, TrainConfig};
 use crate::data::{Binarize, Dataset, View};
 use crate::density::Domain;
 use crate::error::{Error, Result};
-use crate::estimator::BetaSchedule;
+use crate::estimator::{BetaSchedule, Objective, ObjectiveKind, PathGradient};
 use crate::layer::{Activation, InitScheme, activation_name, parse_activation};
 use crate::model::{Heads, Hidden, Preset, VaeConfig};
 use crate::nearest::unknown;
@@ -52,6 +52,7 @@ impl Settings {
             Some(text) => Some(text.parse().map_err(|e: Error| e.at("free-bits"))?),
             None => None,
         };
+        (config.objective, config.samples, config.gradient) = self.objective_parts()?;
         config.clip = self.clip;
         config.precision = parse(&self.precision, "precision", config.precision)?;
         config.binarize = parse(&self.binarize, "binarize", config.binarize)?;
@@ -137,6 +138,30 @@ impl Settings {
         Ok(config)
     }
 
+    /// The objective, its samples, and its gradient.
+    fn objective_parts(&self) -> Result<(ObjectiveKind, usize, PathGradient)> {
+        let kind = parse(&self.objective, "objective", ObjectiveKind::Elbo)?;
+        let samples = match (self.samples, kind) {
+            (Some(samples), _) => samples,
+            (None, ObjectiveKind::Elbo) => 1,
+            (None, _) => {
+                return Err(Error::input(format!("the objective {kind} has no number of samples"))
+                    .hint("--samples 5, for example, or samples = 5 in a file; of one sample it would be the ELBO"));
+            }
+        };
+        Ok((kind, samples, parse(&self.gradient, "gradient", PathGradient::Plain)?))
+    }
+
+    /// The objective of these settings for a network.
+    ///
+    /// # Errors
+    /// Unknown names (with the nearest), and parts that do not go together: see [`ObjectiveKind::build`].
+    pub fn objective_for(&self, _vae: &VaeConfig) -> Result<Objective> {
+        let (kind, samples, gradient) = self.objective_parts()?;
+        let free_bits = self.free_bits.as_deref().map(str::parse).transpose().map_err(|e: Error| e.at("free-bits"))?;
+        kind.build(samples, gradient, free_bits, true)
+    }
+
     fn beta(&self, steps_per_epoch: u64) -> Result<BetaSchedule> {
         let beta = self.beta.unwrap_or(1.0);
         let steps = |epochs: f64, what: &str| match epochs {
@@ -205,6 +230,9 @@ impl Settings {
             schedule: Some(config.schedule.to_string()),
             clip: config.clip,
             precision: Some(config.precision.to_string()),
+            objective: (config.objective != ObjectiveKind::Elbo).then(|| config.objective.to_string()),
+            samples: (config.samples != 1 || config.objective != ObjectiveKind::Elbo).then_some(config.samples),
+            gradient: (config.gradient != PathGradient::Plain).then(|| config.gradient.to_string()),
             beta: Some(config.beta.beta()),
             warmup_epochs,
             cycle_epochs: cycle.map(|(epochs, _)| epochs),

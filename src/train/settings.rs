@@ -96,6 +96,12 @@ settings! {
     clip: f64,
     /// What the operands of matrix products are rounded to: "f32" or "bf16".
     precision: String,
+    /// What is to be minimised, such as "elbo" or "iwae".
+    objective: String,
+    /// Samples of z a row.
+    samples: usize,
+    /// How the gradient by the posterior is estimated: "plain", "stl" or "dreg".
+    gradient: String,
     /// The KL's weight.
     beta: f64,
     /// Epochs over which the KL's weight rises from 0; parts of an epoch count.

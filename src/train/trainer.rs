@@ -2,10 +2,10 @@
 
 use super::config::TrainConfig;
 use super::diagnose::{bad_parameter, diverged};
-use super::evaluate::{Evaluation, Metrics, active_units, evaluate};
+use super::evaluate::{Evaluation, Metrics, active_units, evaluate_objective};
 use crate::data::{Batches, Binarize, Dataset, Feed, View};
 use crate::error::{Error, Result};
-use crate::estimator::{Elbo, Estimator};
+use crate::estimator::{Estimator, Objective};
 use crate::model::{Draw, Inference, Stats, Vae, Workspace};
 use crate::optim::{Optimizer, OptimizerKind, clip_global_norm};
 use crate::tensor::{Cores, Exec, Noise, Params, Slab, Stream, core_round_trip};
@@ -125,7 +125,7 @@ pub struct Trainer {
     data: Dataset,
     ex: Exec,
     vae: Vae,
-    estimator: Elbo,
+    estimator: Objective,
     params: Params<f32>,
     grads: Option<Slab<f32>>,
     optimizer: Optimizer<f32>,
@@ -269,6 +269,8 @@ impl Trainer {
         let sums = [
             ("the sum of the reconstruction", finite(&[state.sums.reconstruction])),
             ("a sum of the KL", finite(&state.sums.kl)),
+            ("the sum of the objective", finite(state.sums.objective.as_slice())),
+            ("the sum of the bound", finite(state.sums.bound.as_slice())),
             ("the best objective", state.best.is_none_or(|(best, _)| !best.is_nan())),
         ];
         if let Some((sum, _)) = sums.iter().find(|(_, sound)| !sound) {
@@ -447,15 +449,17 @@ impl Trainer {
     fn evaluate(&self, view: &View, stop: Option<&AtomicBool>) -> Evaluation {
         // The same draw after every epoch, so that the curve shows the model and not the noise.
         let draw = Draw { noise: self.noise, stream: Stream::Evaluate, step: 0 };
-        evaluate(&mut self.inference().until(stop), view, self.config.binarize, &draw)
+        let (estimator, beta) = (&self.estimator, self.final_beta());
+        evaluate_objective(&mut self.inference().until(stop), view, self.config.binarize, &draw, estimator, beta)
     }
 
     /// The objective that selects the best model: the training objective at the KL's final weight.
     fn objective(&self, stats: &Stats) -> f64 {
-        let mean_kl: Vec<f64> = stats.kl.iter().map(|kl| kl / stats.rows as f64).collect();
-        let last = self.config.epochs * self.steps_per_epoch();
-        let beta = self.beta(last);
-        Estimator::<f32>::objective(&self.estimator, beta, stats.mean_reconstruction(), &mean_kl)
+        stats.value::<f32>(&self.estimator, self.final_beta())
+    }
+
+    fn final_beta(&self) -> f64 {
+        self.beta(self.config.epochs * self.steps_per_epoch())
     }
 
     fn beta(&self, step: u64) -> f64 {

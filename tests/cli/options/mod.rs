@@ -3,6 +3,7 @@
 mod exchange;
 pub mod lab;
 mod network;
+mod objective;
 mod training;
 mod verbs;
 
@@ -16,7 +17,7 @@ use std::collections::BTreeSet;
 type Row = (&'static str, &'static str, fn(&Lab));
 
 fn table() -> Vec<Row> {
-    [network::ROWS, training::ROWS, exchange::ROWS, &verbs::rows()].concat()
+    [network::ROWS, training::ROWS, objective::ROWS, exchange::ROWS, &verbs::rows()].concat()
 }
 
 /// The verbs' options as the program declares them, by name; positional ones by their value's.

@@ -1,0 +1,73 @@
+//! The function whose gradient an estimator gives that leaves out, on purpose, a part of its value's.
+
+use super::Value;
+use crate::density::{Posterior, Prior};
+use crate::estimator::{Batch, Estimator, Weights};
+use crate::layer::Sides;
+use crate::model::{Block, Draw, Vae};
+use crate::tensor::{Isa, Params};
+
+/// The surrogate of [`Estimator::surrogate`] around one point: the sampled terms there, and the weights that they get.
+pub(super) struct Surrogate<'a> {
+    vae: &'a Vae,
+    /// The point.
+    params: Params<f64>,
+    weights: Weights<f64>,
+    /// The terms at the point: its latents and posterior stay, its decoder follows the parameters.
+    fixed: Block<f64>,
+    /// The terms elsewhere, decoded by the point's own decoder.
+    moving: Block<f64>,
+    log_prob: Vec<f64>,
+}
+
+impl<'a> Surrogate<'a> {
+    pub fn new(
+        vae: &'a Vae,
+        params: &Params<f64>,
+        estimator: &dyn Estimator<f64>,
+        beta: f64,
+        rows: usize,
+        fill: &(impl Fn(usize, &mut [f64]) + Sync),
+        draw: &Draw,
+    ) -> Self {
+        let (isa, samples) = (Isa::default(), estimator.samples());
+        let mut fixed = Block::new(vae, rows, samples);
+        fixed.rows = rows;
+        fixed.load(isa, 0, fill);
+        draw.fill(0, 0, samples, rows, &mut fixed.eps);
+        let moving = fixed.clone();
+        vae.forward_for(isa, params, &mut fixed, estimator);
+        vae.log_px(isa, params, &mut fixed);
+        let mut weights = Weights::new(rows, samples, 0);
+        estimator.weights(&Batch { rows, beta, mean_kl: &[] }, rows, &fixed.terms, &mut weights);
+        Surrogate { vae, params: params.clone(), weights, fixed, moving, log_prob: vec![0.0; rows * samples] }
+    }
+
+    pub fn value(&mut self, p: &Params<f64>) -> Value {
+        let (isa, vae, w) = (Isa::default(), self.vae, &self.weights);
+        let (fixed, moving, out) = (&mut self.fixed, &mut self.moving, &mut self.log_prob);
+        let (n, many) = (fixed.rows, fixed.many());
+        let through = |term: &[f64], weights: &[f64]| -> f64 {
+            term.iter().zip(weights).zip(&w.path).map(|((term, weight), path)| path * weight * term).sum()
+        };
+        let direct = |term: &[f64], weights: &[f64]| term.iter().zip(weights).map(|(t, w)| t * w).sum::<f64>();
+
+        vae.encode(isa, p, moving);
+        vae.sample(isa, moving);
+        vae.decode(isa, &self.params, moving);
+        vae.log_px(isa, &self.params, moving);
+        vae.decode(isa, p, fixed);
+        vae.log_px(isa, p, fixed);
+        let mut sum = through(&moving.terms.log_px, &w.log_px) + direct(&fixed.terms.log_px, &w.log_px);
+        vae.prior().log_prob(isa, moving.z.rows(many), out);
+        sum += through(out, &w.log_pz);
+        vae.posterior().log_prob(isa, moving.z.rows(many), fixed.eta.rows(n), out);
+        sum += through(out, &w.log_qz);
+        vae.posterior().log_prob(isa, fixed.z.rows(many), moving.eta.rows(n), out);
+        sum += direct(out, &w.score);
+        let mut sides = Sides::default();
+        vae.kinks(moving, &mut sides);
+        vae.kinks(fixed, &mut sides);
+        (sum, sides)
+    }
+}

@@ -1,0 +1,123 @@
+//! Runs by a sampled objective: what they report, and that bytes repeat.
+
+use elbo::data::Dataset;
+use elbo::estimator::{Bound, ObjectiveKind, PathGradient};
+use elbo::model::{Draw, Vae, Workspace};
+use elbo::tensor::{Exec, Isa, Noise, Params, Slab, Stream};
+use elbo::train::{EpochReport, Flow, TrainConfig, Trainer};
+use ndarray::Array2;
+
+fn data(rows: usize) -> Dataset {
+    let value = |(i, j): (usize, usize)| if (i * 7 + j * j + i * j) % 5 < 2 { 1.0 } else { 0.0 };
+    let data = Dataset::from_array(Array2::from_shape_fn((rows, 40), value).view()).unwrap();
+    data.with_test(rows / 5).unwrap()
+}
+
+fn config(objective: ObjectiveKind, samples: usize, gradient: PathGradient) -> TrainConfig {
+    let mut config = TrainConfig { epochs: 3, batch_size: 24, ..TrainConfig::preset("iwae-200", 40).unwrap() };
+    (config.objective, config.samples, config.gradient) = (objective, samples, gradient);
+    (config.vae.hidden, config.vae.latent) = (vec![30], 6);
+    config
+}
+
+const IWAE: ObjectiveKind = ObjectiveKind::Weighted(Bound::Iwae);
+const DREG: PathGradient = PathGradient::DoublyReparameterized;
+
+fn run(config: &TrainConfig, rows: usize, exec: Exec) -> (Vec<u32>, Vec<EpochReport>) {
+    let mut trainer = Trainer::new(config.clone(), data(rows), exec).unwrap();
+    let mut reports = Vec::new();
+    trainer
+        .run(&mut |report: &EpochReport| {
+            reports.push(report.clone());
+            Flow::Continue
+        })
+        .unwrap();
+    (trainer.params().values().data().iter().map(|x| x.to_bits()).collect(), reports)
+}
+
+fn exec(threads: usize) -> Exec {
+    Exec::with_isa(Isa::default(), threads).unwrap()
+}
+
+#[test]
+fn any_number_of_threads_gives_the_same_bytes() {
+    for (objective, samples, gradient) in
+        [(IWAE, 5, DREG), (ObjectiveKind::Elbo, 3, PathGradient::StickingTheLanding), (IWAE, 40, PathGradient::Plain)]
+    {
+        let config = config(objective, samples, gradient);
+        let (bits, reports) = run(&config, 130, exec(1));
+        for threads in [2, 3, 7] {
+            let (found, others) = run(&config, 130, exec(threads));
+            assert!(found == bits, "{objective}: {threads} threads differ from one");
+            assert!(reports.iter().zip(&others).all(|(a, b)| (a.train, a.heldout) == (b.train, b.heldout)));
+        }
+    }
+}
+
+/// −IWAE is below −ELBO, which is reconstruction + KL and nothing else; of the ELBO there is no other bound.
+#[test]
+fn both_bounds_are_reported_apart() {
+    let (_, reports) = run(&config(IWAE, 10, DREG), 130, exec(1));
+    for m in reports.iter().flat_map(|r| [r.train, r.heldout.unwrap()]) {
+        let bound = m.neg_bound.unwrap();
+        assert!(bound.is_finite() && bound < m.neg_elbo, "{m:?}");
+        assert!((m.neg_elbo - m.reconstruction - m.kl).abs() < 1e-9);
+    }
+    assert!(reports[2].train.neg_bound.unwrap() < reports[0].train.neg_bound.unwrap(), "it learns");
+    for objective in [config(ObjectiveKind::Elbo, 2, DREG), config(ObjectiveKind::Elbo, 1, PathGradient::Plain)] {
+        let (_, reports) = run(&objective, 130, exec(1));
+        assert!(reports.iter().all(|r| r.train.neg_bound.is_none() && r.heldout.unwrap().neg_bound.is_none()));
+    }
+}
+
+/// Whatever weighs the KL, the reported bound is one on −log p(x): at the end of a warm-up of β it does not jump.
+#[test]
+fn a_reported_bound_has_the_full_kl() {
+    let beta = |beta| TrainConfig { beta: elbo::estimator::BetaSchedule::Constant(beta), ..config(IWAE, 4, DREG) };
+    let mut one = TrainConfig { epochs: 1, ..beta(1.0) };
+    one.optimizer.learning_rate = 1e-30;
+    let mut none = TrainConfig { epochs: 1, ..beta(0.0) };
+    none.optimizer.learning_rate = 1e-30;
+    let [a, b] = [one, none].map(|config| run(&config, 130, exec(1)).1[0].train);
+    assert_eq!(a.neg_bound, b.neg_bound);
+}
+
+/// A gradient changes what is learned, and one sample of IWAE is the ELBO's sampled form.
+#[test]
+fn objectives_and_gradients_differ() {
+    let of = |objective, samples, gradient| run(&config(objective, samples, gradient), 130, exec(1)).0;
+    let stl = PathGradient::StickingTheLanding;
+    let runs = [
+        of(ObjectiveKind::Elbo, 1, PathGradient::Plain),
+        of(ObjectiveKind::Elbo, 1, stl),
+        of(ObjectiveKind::Elbo, 4, PathGradient::Plain),
+        of(IWAE, 4, PathGradient::Plain),
+        of(IWAE, 4, stl),
+        of(IWAE, 4, DREG),
+        of(ObjectiveKind::Weighted(Bound::Miwae(2)), 4, DREG),
+        of(ObjectiveKind::Weighted(Bound::Piwae(2)), 4, DREG),
+        of(ObjectiveKind::Weighted(Bound::Ciwae(0.5)), 4, DREG),
+        of(ObjectiveKind::Weighted(Bound::Renyi(0.5)), 4, DREG),
+    ];
+    for (i, a) in runs.iter().enumerate() {
+        assert!(runs[..i].iter().all(|b| a != b), "run {i} is one of the others");
+    }
+    assert!(of(IWAE, 1, stl) == of(ObjectiveKind::Elbo, 1, stl), "of one sample there is nothing to weigh");
+}
+
+#[test]
+fn a_step_allocates_nothing_after_the_first() {
+    let config = config(IWAE, 5, DREG);
+    let (vae, ex) = (Vae::new(&config.vae).unwrap(), Exec::sequential().unwrap());
+    let params = Params::<f32>::init(vae.layout(), &Noise::new(1));
+    let mut ws = Workspace::new(&vae, &params, 24, 5, &ex);
+    let (mut grads, estimator) = (Slab::zeros(vae.layout()), config.estimator());
+    let fill = |r: usize, x: &mut [f32]| x.iter_mut().enumerate().for_each(|(c, x)| *x = ((r + c) % 2) as f32);
+    let mut step = |step| {
+        let draw = Draw { noise: Noise::new(2), stream: Stream::Train, step };
+        vae.loss_grad(ex.isa(), &params, 24, &fill, &draw, &estimator, 1.0, &mut ws, &mut grads);
+    };
+    step(0);
+    let allocated = allocation_counter::measure(|| (1..5).for_each(&mut step));
+    assert_eq!(allocated.count_total, 0);
+}
