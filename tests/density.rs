@@ -20,6 +20,25 @@ const KINDS: [&str; 7] = [
     "categorical:3",
 ];
 
+/// Those whose values `tests/likelihoods.rs` checks.
+const MORE_KINDS: [&str; 15] = [
+    "continuous-bernoulli",
+    "gaussian-optimal",
+    "laplace",
+    "laplace-learned",
+    "laplace-predicted",
+    "student-t",
+    "student-t:4",
+    "poisson",
+    "negative-binomial",
+    "zero-inflated-negative-binomial",
+    "multinomial",
+    "multinomial:1000",
+    "discretized-logistic",
+    "beta-binomial",
+    "student-t:0.5",
+];
+
 /// A likelihood, with log-variances −0.8, −0.7, … where it learns them.
 fn build(name: &str, cols: usize) -> (Arc<dyn AnyLikelihood>, Params<f64>) {
     let mut layout = Layout::new();
@@ -258,10 +277,12 @@ fn posterior_samples_have_its_moments() {
 
 #[test]
 fn kinds_read_print_and_build() {
-    for name in KINDS.into_iter().chain(["gaussian:0.05", "categorical:65536"]) {
+    for name in
+        KINDS.into_iter().chain(MORE_KINDS).chain(["gaussian:0.05", "categorical:65536", "multinomial:16777216"])
+    {
         let kind: LikelihoodKind = name.parse().unwrap();
         assert_eq!(kind.to_string(), name);
-        let cols = if name.ends_with('6') { 1 } else { 5 };
+        let cols = if name == "categorical:65536" { 1 } else { 5 };
         let mut layout = Layout::new();
         let likelihood = layout.scope("likelihood", |l| kind.build(l, cols));
         let likelihood = f32::likelihood(&*likelihood);
@@ -269,7 +290,12 @@ fn kinds_read_print_and_build() {
         assert_eq!(likelihood.domain(), kind.domain(), "{name}");
         let slots: Vec<_> = layout.entries().iter().map(|e| (e.name.as_str(), e.slot.count())).collect();
         match name {
-            "gaussian-learned" => assert_eq!(slots, [("likelihood.log_variance", 1)]),
+            "gaussian-learned" | "gaussian-optimal" => assert_eq!(slots, [("likelihood.log_variance", 1)]),
+            "laplace-learned" => assert_eq!(slots, [("likelihood.log_scale", 1)]),
+            "student-t" => assert_eq!(slots, [("likelihood.log_degrees", 1)]),
+            "negative-binomial" | "zero-inflated-negative-binomial" => {
+                assert_eq!(slots, [("likelihood.log_inverse_dispersion", 5)]);
+            }
             "gaussian-per-dimension" => assert_eq!(slots, [("likelihood.log_variance", 5)]),
             _ => assert!(slots.is_empty(), "{name}"),
         }
@@ -284,7 +310,12 @@ fn wrong_kinds_are_errors_that_help() {
     for (text, part) in [
         ("bernoulii", "did you mean `bernoulli`?"),
         ("gaussian-predict", "did you mean `gaussian-predicted`?"),
-        ("poisson", "expected bernoulli, gaussian, gaussian:VARIANCE"),
+        ("weibull", "expected bernoulli, continuous-bernoulli, gaussian, gaussian:VARIANCE"),
+        ("poison", "did you mean `poisson`?"),
+        ("student-t:0", "between 0.01 and 1e9"),
+        ("student-t:x", "`x` is no number of degrees of freedom"),
+        ("multinomial:0", "1 to 16777216 trials, not 0"),
+        ("multinomial:-1", "`-1` is no number of trials"),
         ("", "unknown likelihood"),
         ("bernoulli:2", "unknown likelihood `bernoulli:2`"),
         ("gaussian:", "`` is no variance"),
@@ -300,7 +331,7 @@ fn wrong_kinds_are_errors_that_help() {
     ] {
         let error = text.parse::<LikelihoodKind>().unwrap_err().to_string();
         assert!(error.contains(part), "{text}: {error}");
-        assert!(text.is_empty() || text == "poisson" || error.contains("hint"), "{text}: {error}");
+        assert!(text.is_empty() || text == "weibull" || error.contains("hint"), "{text}: {error}");
     }
 }
 

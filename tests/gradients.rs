@@ -117,6 +117,14 @@ fn every_likelihood_head_style_and_objective() {
         "gaussian-per-dimension",
         "gaussian-predicted",
         "categorical:3",
+        "continuous-bernoulli",
+        "laplace-predicted",
+        "student-t",
+        "poisson",
+        "zero-inflated-negative-binomial",
+        "multinomial",
+        "discretized-logistic",
+        "beta-binomial",
     ];
     for likelihood in likelihoods {
         for heads in [Heads::Joint, Heads::Separate] {

@@ -52,6 +52,8 @@ fn element(domain: Domain, tag: u64, i: u64) -> f64 {
         Domain::Unit => (2.0 * unit(tag, i) - 0.5).clamp(0.0, 1.0),
         Domain::Real => 4.0 * unit(tag, i) - 2.0,
         Domain::Classes(classes) => (classes as f64 * unit(tag, i)).floor(),
+        Domain::Counts => (9.0 * unit(tag, i)).floor(),
+        Domain::Bytes => (256.0 * unit(tag, i)).floor() / 255.0,
     }
 }
 

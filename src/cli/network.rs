@@ -23,7 +23,7 @@ pub struct Network {
     /// Heads for mean and log-variance: joint or separate
     #[arg(long, help_heading = "Network", value_name = "STYLE")]
     heads: Option<String>,
-    /// p(x|z): bernoulli, gaussian, gaussian:0.1, categorical:K, …
+    /// p(x|z): bernoulli, gaussian, gaussian:0.1, laplace, poisson, categorical:K, …; an unknown name lists them all
     #[arg(long, help_heading = "Network", value_name = "NAME")]
     likelihood: Option<String>,
     /// Initial parameters: torch, glorot or he

@@ -217,12 +217,29 @@ impl View {
     /// Names the first value outside by its row in the whole set and its column, both counted from 0; rows that cannot be
     /// read.
     pub fn check_unit_interval(&self) -> Result<()> {
-        let outside = self.first_outside(0.0, 1.0);
+        let hint = "use `--likelihood gaussian`, or scale the data to [0, 1]";
+        if self.rows.surely_within(0.0, 1.0) {
+            return self.check_read();
+        }
+        self.check_values(|v| (0.0..=1.0).contains(&v), "a Bernoulli likelihood needs values in [0, 1]", hint)
+    }
+
+    /// Checks all values by a test. `needs` completes "row 3, column 1 is -2: …".
+    ///
+    /// # Errors
+    /// Names the first value that fails by its row in the whole set and its column, both counted from 0; rows that cannot
+    /// be read.
+    pub fn check_values(&self, test: impl Fn(f64) -> bool, needs: &str, hint: &str) -> Result<()> {
+        let failing = self.first_failing(test);
         self.check_read()?;
-        let Some((position, col, value)) = outside else { return Ok(()) };
+        let Some((position, col, value)) = failing else { return Ok(()) };
         let (row, column) = (self.id(position), self.rows.column(col));
-        let what = format!("row {row}, {column} is {value}: a Bernoulli likelihood needs values in [0, 1]");
-        Err(Error::input(what).hint("use `--likelihood gaussian`, or scale the data to [0, 1]"))
+        Err(Error::input(format!("row {row}, {column} is {value}: {needs}")).hint(hint))
+    }
+
+    /// Whether the values are 8-bit: each 0, 1/255, …, 1, because it was a byte.
+    pub fn is_bytes(&self) -> bool {
+        self.rows.scale() != 1.0
     }
 
     /// Whether all values are 0 or 1; if they are not, a Bernoulli likelihood treats them as grey.

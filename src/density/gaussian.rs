@@ -27,6 +27,11 @@ pub enum Variance {
     Given(f64),
     /// One learned log-variance for all columns, initially 0 (the σ-VAE of Rybkin et al., 2021).
     Learned,
+    /// One log-variance for all columns that is kept at its closed-form optimum, the logarithm of the mean squared error:
+    /// the optimal σ-VAE (Rybkin et al., 2021, eq. 6). After a step the variance is that of the step's batch, so a step
+    /// uses the error of the batch before it; an epoch's last batch, if it is shorter, takes a gradient's step instead. At
+    /// least e⁻¹², the authors' bound.
+    Optimal,
     /// A learned log-variance for each column, initially 0.
     LearnedPerDimension,
     /// The decoder's: η is [mean | log-variance], (B, 2D).
@@ -46,7 +51,11 @@ enum LogVariance {
 pub struct Gaussian {
     cols: usize,
     log_variance: LogVariance,
+    optimal: bool,
 }
+
+/// The least log-variance of an optimal one.
+const LEAST_OPTIMAL: f64 = -12.0;
 
 impl Gaussian {
     /// For rows of `cols` columns. A learned variance adds the vector `log_variance` to the layout, of 1 or `cols`
@@ -59,11 +68,11 @@ impl Gaussian {
                 assert!(Self::accepts(variance), "a Gaussian of variance {variance}");
                 LogVariance::Fixed(variance.ln())
             }
-            Variance::Learned => LogVariance::Shared(slot(1)),
+            Variance::Learned | Variance::Optimal => LogVariance::Shared(slot(1)),
             Variance::LearnedPerDimension => LogVariance::PerDimension(slot(cols)),
             Variance::Predicted => LogVariance::Predicted,
         };
-        Gaussian { cols, log_variance }
+        Gaussian { cols, log_variance, optimal: variance == Variance::Optimal }
     }
     /// Whether a number can be a given variance: positive, and neither it nor its inverse too large or small for f32.
     pub fn accepts(variance: f64) -> bool {
@@ -169,6 +178,14 @@ impl<F: Real> Likelihood<F> for Gaussian {
     }
     fn gradient<'a>(&self, slot: Slot, rows: usize, cache: &'a Cache<F>) -> Option<Gradient<'a, F>> {
         (self.log_variance() == Some(slot)).then(|| Gradient::Sum(cache.buffers[0].rows(rows)))
+    }
+    /// From −log p = ½ D (log 2π + v + mean d² · e⁻ᵛ).
+    fn optimum(&self, p: &Params<F>, reconstruction: f64) -> Option<(Slot, F)> {
+        let (true, LogVariance::Shared(slot)) = (self.optimal, self.log_variance) else { return None };
+        let v = Element::to_f64(p.slot(&slot)[0]);
+        let ratio = 2.0 * reconstruction / self.cols as f64 - LOG_TAU - v;
+        // A much smaller ratio would be rounding's: the next batches go on from there.
+        Some((slot, F::from_f64((v + ratio.max(1e-3).ln()).max(LEAST_OPTIMAL))))
     }
     fn mean(&self, _: Isa, _: &Params<F>, eta: Mat<F>, mut out: MatMut<F>) {
         for r in 0..eta.rows() {

@@ -4,34 +4,48 @@
 //! estimator and turn them into gradients of their parameters and of z; layers do the rest.
 
 mod bernoulli;
+mod beta_binomial;
 mod categorical;
+mod columns;
+mod continuous_bernoulli;
+mod discretized_logistic;
+mod domain;
 mod gaussian;
 mod kind;
+mod laplace;
+mod multinomial;
+mod negative_binomial;
+mod poisson;
 mod posterior;
 mod prior;
+mod special;
+mod student_t;
+mod zero_inflated;
 
 pub use bernoulli::Bernoulli;
+pub use beta_binomial::BetaBinomial;
 pub use categorical::Categorical;
+pub use columns::{Column, Columns, Learned, Numbers};
+pub use continuous_bernoulli::ContinuousBernoulli;
+pub use discretized_logistic::DiscretizedLogistic;
+pub use domain::Domain;
 pub use gaussian::{Gaussian, Variance};
 pub use kind::LikelihoodKind;
+pub use laplace::Laplace;
+pub use multinomial::Multinomial;
+pub use negative_binomial::NegativeBinomial;
+pub use poisson::Poisson;
 pub use posterior::DiagonalGaussian;
 pub use prior::StandardNormal;
+pub use student_t::StudentT;
+pub use zero_inflated::ZeroInflated;
 
-use crate::layer::{Cache, Gradient};
+use domain::level;
+
+use crate::layer::{Cache, Gradient, Sides};
 use crate::tensor::{Isa, Mat, MatMut, Params, Real, Slot};
 use rand_chacha::ChaCha8Rng;
 use std::fmt::Debug;
-
-/// Which values a likelihood is defined on.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub enum Domain {
-    /// Any finite number.
-    Real,
-    /// Numbers in [0, 1].
-    Unit,
-    /// The integers 0 .. classes.
-    Classes(usize),
-}
 
 /// `p(x | η)`, where η comes from the decoder.
 ///
@@ -62,6 +76,13 @@ pub trait Likelihood<F: Real>: Debug + Send + Sync {
     );
     /// What the gradient of a parameter is made from, if the parameter is this likelihood's own. `rows` are those of η.
     fn gradient<'a>(&self, _slot: Slot, _rows: usize, _cache: &'a Cache<F>) -> Option<Gradient<'a, F>> {
+        None
+    }
+    /// Notes on which side of its kinks in η each element is, for a gradient checker.
+    fn kinks(&self, _x: Mat<F>, _eta: Mat<F>, _sides: &mut Sides) {}
+    /// The optimum of a parameter that has a closed form, and is kept there: for a batch whose mean −log p(x|z) under `p`
+    /// is `reconstruction` nats per row.
+    fn optimum(&self, _p: &Params<F>, _reconstruction: f64) -> Option<(Slot, F)> {
         None
     }
     /// The mean of x for each row of η: (n, E) to (n, D).

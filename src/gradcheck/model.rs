@@ -25,7 +25,7 @@ pub struct VaeCheck {
     pub f32_error: f64,
 }
 
-/// Values on which a likelihood is defined: grey in [0, 1], classes, or standard normal.
+/// Values on which a likelihood is defined: grey in [0, 1], classes, small counts, bytes, or standard normal.
 fn example(domain: Domain, rows: usize, cols: usize, noise: &Noise) -> Vec<f64> {
     let mut rng = noise.rng(Stream::Check, 0, 0, 0);
     let mut one = || match domain {
@@ -33,6 +33,8 @@ fn example(domain: Domain, rows: usize, cols: usize, noise: &Noise) -> Vec<f64> 
         // Digits have many exact zeros and ones.
         Domain::Unit => (rng.random::<f64>() * 2.0 - 0.5).clamp(0.0, 1.0),
         Domain::Classes(k) => rng.random_range(0..k) as f64,
+        Domain::Counts => f64::from(rng.random_range(0..9)),
+        Domain::Bytes => f64::from(rng.random_range(0..=255)) / 255.0,
     };
     // Exact in f32, so that both precisions see the same data.
     (0..rows * cols).map(|_| f64::from(one() as f32)).collect()

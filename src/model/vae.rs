@@ -226,5 +226,6 @@ impl Vae {
     pub fn kinks<F: Real>(&self, b: &Block<F>, sides: &mut Sides) {
         self.encoder.kinks(b.rows, &b.eta, &b.encoder, sides);
         self.decoder.kinks(b.many(), &b.out, &b.decoder, sides);
+        F::likelihood(&*self.likelihood).kinks(b.x.rows(b.rows), b.out.rows(b.many()), sides);
     }
 }

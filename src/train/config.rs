@@ -119,7 +119,7 @@ impl TrainConfig {
             return Err(Error::input("early stopping goes by the validation split, and there is none")
                 .hint("add --validation 0.1, or leave --patience out"));
         }
-        check_data(vae, data.all(), self.binarize)
+        check_data(vae, data.all(), self.binarize).map_err(|e| e.at(data.name()))
     }
 
     /// Whether the memory is there that training takes at least: the parameters, what the optimizer keeps of each, the
@@ -166,21 +166,14 @@ pub fn check_data(vae: &Vae, rows: &View, binarize: Binarize) -> Result<()> {
     if binarize != Binarize::None {
         return rows.check_unit_interval();
     }
-    match vae.likelihood::<f32>().domain() {
+    let domain = vae.likelihood::<f32>().domain();
+    match domain {
         Domain::Real => Ok(()),
         Domain::Unit => rows.check_unit_interval(),
-        Domain::Classes(classes) => {
-            let outside = rows.first_fractional().or_else(|| rows.first_outside(0.0, classes as f64 - 1.0));
-            rows.check_read()?;
-            match outside {
-                None => Ok(()),
-                Some((row, col, value)) => Err(Error::input(format!(
-                    "row {row}, column {col} is {value}; a categorical likelihood of {classes} classes wants the \
-                     integers 0 to {}",
-                    classes - 1
-                ))
-                .hint("give the right number of classes (categorical:K), or choose --likelihood gaussian")),
-            }
+        Domain::Bytes if rows.is_bytes() => Ok(()),
+        Domain::Classes(_) | Domain::Counts | Domain::Bytes => {
+            let ((values, hint), kind) = (domain.describe(), vae.config().likelihood);
+            rows.check_values(|v| domain.contains(v), &format!("the likelihood {kind} needs {values}"), hint)
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Settings, TrainConfig};
 use crate::data::{Binarize, Dataset, View};
-use crate::density::Domain;
+use crate::density::LikelihoodKind;
 use crate::error::{Error, Result};
 use crate::estimator::{BetaSchedule, Objective, ObjectiveKind, PathGradient};
 use crate::layer::{Activation, InitScheme, activation_name, parse_activation};
@@ -267,7 +267,7 @@ fn named<T: Copy>(text: &Option<String>, setting: &str, base: T, all: &[(&str, T
 pub const WARNING: &str = "warning: ";
 
 fn grey(config: &TrainConfig, data: &Dataset) -> Option<String> {
-    let grey = config.vae.likelihood.domain() == Domain::Unit
+    let grey = config.vae.likelihood == LikelihoodKind::Bernoulli
         && config.binarize == Binarize::None
         && !data.train().is_binary()
         && data.all().first_outside(0.0, 1.0).is_none();

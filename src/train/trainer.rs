@@ -371,7 +371,13 @@ impl Trainer {
         let train = Metrics::from(stats);
         self.pace.rows += stats.rows;
         self.state.sums.add(stats);
+        // By whole batches only: the last one of an epoch may be a row or two.
+        let whole = stats.rows == self.config.batch_size.min(self.data.train().len()) as u64;
+        let optimum = vae.likelihood::<f32>().optimum(&self.params, train.reconstruction).filter(|_| whole);
         let gradient_norm = self.update(lr);
+        if let Some((slot, value)) = optimum {
+            self.params.values_mut().set(&slot, 0, 0, value);
+        }
         self.state.step += 1;
         self.state.batch += 1;
         let rows = (self.state.sums.rows, self.data.train().len() as u64);

@@ -6,6 +6,7 @@ mod bad;
 mod folder;
 mod format;
 mod hostile;
+mod likelihoods;
 mod matrix;
 mod resume;
 mod settings;
