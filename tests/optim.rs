@@ -273,7 +273,15 @@ fn schedules_by_step() {
     close("cosine", [0.0, 22.5, 45.0, 67.5, 90.0, 112.5, 135.0, 157.5].map(half));
     close("warmup:4", [0.25, 0.5, 0.75, 1.0, 1.0, 1.0, 1.0, 1.0]);
     close("warmup-cosine:4", [0.25, 0.5, 0.75, 1.0, 1.0, half(45.0), half(90.0), half(135.0)]);
+    close("stages:1,0.5", [1.0, 1.0, 0.5, 0.5, 0.25, 0.25, 0.125, 0.125]);
+    close("stages:2,0.5", [1.0, 1.0, 0.5, 0.5, 0.5, 0.5, 0.25, 0.25]);
     assert_eq!(Schedule::Cosine.at(8, 2, 8), 0.0);
+    // Burda et al.: 3^i epochs at 10^(-i/7), i = 0 … 7, are 3,280 epochs.
+    let stages: Schedule = "stages:3,0.7196856730011519".parse().unwrap();
+    for (epoch, i) in [(0, 0), (1, 1), (3, 1), (4, 2), (12, 2), (13, 3), (1092, 6), (1093, 7), (3279, 7)] {
+        let rate = stages.at(epoch * 3000 + 2999, 3000, 3280 * 3000);
+        assert!((rate / 10f64.powf(-f64::from(i) / 7.0) - 1.0).abs() < 1e-14, "epoch {epoch}: {rate}");
+    }
     assert_eq!(Schedule::default(), Schedule::Constant);
 }
 
@@ -303,6 +311,9 @@ fn wrong_names_and_numbers_are_errors() {
         ("warmup:0", "at least 1 step"),
         ("warmup-cosine:-5", "no schedule"),
         ("cosine:5", "unknown schedule"),
+        ("stages:3", "stages:3,0.72, for example"),
+        ("stages:0,0.5", "at least 1 time longer"),
+        ("stages:3,0", "not 0"),
     ] {
         let error = text.parse::<Schedule>().unwrap_err().to_string();
         assert!(error.contains(part), "{text}: {error}");

@@ -17,6 +17,7 @@ mod network;
 mod output;
 mod progress;
 mod reconstruct;
+mod reproduce;
 mod sample;
 mod score;
 mod signals;
@@ -67,6 +68,7 @@ enum Verb {
     Export(export::Export),
     Bench(bench::Bench),
     Gradcheck(gradcheck::Gradcheck),
+    Reproduce(reproduce::Reproduce),
 }
 
 /// What every verb takes.
@@ -165,6 +167,7 @@ impl Verb {
             Verb::Export(verb) => done(verb.run()),
             Verb::Bench(verb) => done(verb.run()),
             Verb::Gradcheck(verb) => verb.run(),
+            Verb::Reproduce(verb) => verb.run(signals),
         }
     }
 }

@@ -71,7 +71,7 @@ pub struct Train {
     /// Weight decay: decoupled in adamw, else added to the gradient
     #[arg(long, help_heading = "Training", value_name = "X")]
     weight_decay: Option<f64>,
-    /// How the learning rate changes: constant, step:10,0.5, cosine, …
+    /// How the learning rate changes: constant, step:10,0.5, cosine, stages:3,0.72, …
     #[arg(long, help_heading = "Training", value_name = "SCHEDULE")]
     schedule: Option<String>,
     /// Largest global norm of a gradient
@@ -101,6 +101,9 @@ pub struct Train {
     /// KL that each latent may keep unpressed: NATS, or NATS,GROUP for groups of latents
     #[arg(long, help_heading = "Training", value_name = "NATS")]
     free_bits: Option<String>,
+    /// Where the bias of the decoder's output starts: init, or data-mean (the logits of the training rows' mean)
+    #[arg(long, help_heading = "Training", value_name = "NAME")]
+    output_bias: Option<String>,
     /// How grey values become binary: none, dynamic, threshold or fixed
     #[arg(long, help_heading = "Training", value_name = "HOW")]
     binarize: Option<String>,
@@ -141,12 +144,7 @@ impl Train {
         let console = self.common.console();
         // Until it is open, a signal ends the program: the folder is made whole, or as it was.
         let (mut run, mut trainer, notes) = self.open()?;
-        signals.catch();
-        introduce(&console, &run, &trainer, &notes);
-        let mut progress = Progress::new(console, &trainer);
-        let outcome = run.fit(&mut trainer, &mut progress, signals.catch());
-        progress.finish();
-        let outcome = outcome?;
+        let (outcome, progress) = follow(console, &mut run, &mut trainer, &notes, signals)?;
         if let Some(signal) = signals.caught() {
             console.say(format_args!(
                 "{} {}; go on with\n  {}",
@@ -191,6 +189,7 @@ impl Train {
         Settings {
             data: self.data.clone(),
             validation: self.validation.clone(),
+            output_bias: self.output_bias.clone(),
             binarize: self.binarize.clone(),
             epochs: self.epochs,
             batch_size: self.batch_size,
@@ -219,8 +218,24 @@ impl Train {
     }
 }
 
+/// Trains to the end or to a signal, and says how it goes.
+pub(super) fn follow(
+    console: Console,
+    run: &mut RunFolder,
+    trainer: &mut Trainer,
+    notes: &[String],
+    signals: &Signals,
+) -> Result<(Outcome, Progress)> {
+    signals.catch();
+    introduce(&console, run, trainer, notes);
+    let mut progress = Progress::new(console, trainer);
+    let outcome = run.fit(trainer, &mut progress, signals.catch());
+    progress.finish();
+    Ok((outcome?, progress))
+}
+
 /// Where a run stands, for a message.
-fn at(trainer: &Trainer) -> String {
+pub(super) fn at(trainer: &Trainer) -> String {
     let state = trainer.state();
     match state.epoch >= trainer.config().epochs {
         true => "after the last epoch, before the pictures".to_owned(),
@@ -229,7 +244,7 @@ fn at(trainer: &Trainer) -> String {
 }
 
 /// Where the data are, in words that hold in any folder: a known name, or an absolute path.
-fn source(data: &str) -> String {
+pub(super) fn source(data: &str) -> String {
     match std::path::absolute(data) {
         Ok(path) if !KNOWN.contains(&data) => path.display().to_string(),
         _ => data.to_owned(),

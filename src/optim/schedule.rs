@@ -6,8 +6,8 @@ use std::f64::consts::PI;
 use std::fmt;
 use std::str::FromStr;
 
-/// The learning rate's factor by step; it reads and prints as `constant`, `step:10,0.5`, `cosine`, `warmup:500` or
-/// `warmup-cosine:500`.
+/// The learning rate's factor by step; it reads and prints as `constant`, `step:10,0.5`, `cosine`, `warmup:500`
+/// `warmup-cosine:500` or `stages:3,0.72`.
 ///
 /// ```
 /// use elbo::optim::Schedule;
@@ -42,10 +42,19 @@ pub enum Schedule {
         /// Steps until 1 is reached.
         steps: u64,
     },
+    /// Stages that grow: stage i, from 0, lasts `base`ⁱ epochs at `gamma`ⁱ (Burda, Grosse and Salakhutdinov 2016, section 5,
+    /// with base 3 and γ = 10^(−1/7)).
+    Stages {
+        /// How many times longer each stage is.
+        base: u64,
+        /// The factor from stage to stage.
+        gamma: f64,
+    },
 }
 
 /// The names, as errors list them.
-const NAMES: [&str; 5] = ["constant", "step:EPOCHS,GAMMA", "cosine", "warmup:STEPS", "warmup-cosine:STEPS"];
+const NAMES: [&str; 6] =
+    ["constant", "step:EPOCHS,GAMMA", "cosine", "warmup:STEPS", "warmup-cosine:STEPS", "stages:BASE,GAMMA"];
 
 /// ½ (1 + cos π done/of), 0 at and past the end.
 fn cosine(done: u64, of: u64) -> f64 {
@@ -66,6 +75,19 @@ impl Schedule {
             Schedule::Warmup { steps } | Schedule::WarmupCosine { steps } if step < steps => rising(steps),
             Schedule::Warmup { .. } => 1.0,
             Schedule::WarmupCosine { steps } => cosine(step - steps, total.saturating_sub(steps)),
+            Schedule::Stages { base, gamma } => {
+                let (mut left, mut length, mut stage) = (step / steps_per_epoch.max(1), 1u64, 0);
+                // Stages of one epoch each need no search, and would make it a long one.
+                if base <= 1 {
+                    return gamma.powi(left.min(i32::MAX as u64) as i32);
+                }
+                while left >= length {
+                    left -= length;
+                    length = length.saturating_mul(base);
+                    stage += 1;
+                }
+                gamma.powi(stage)
+            }
         }
     }
     /// The schedule for a run of `total` steps, and a warning where it had to be changed: a warm-up longer than the
@@ -85,8 +107,9 @@ impl Schedule {
             Schedule::Step { epochs: 0, .. } => {
                 Err(Error::input("a step schedule changes after at least 1 epoch, not 0"))
             }
-            Schedule::Step { gamma, .. } if !(gamma.is_finite() && gamma > 0.0) => {
-                Err(Error::input(format!("a step schedule's factor must be a positive number, not {gamma}")))
+            Schedule::Stages { base: 0, .. } => Err(Error::input("stages are at least 1 time longer each, not 0")),
+            Schedule::Step { gamma, .. } | Schedule::Stages { gamma, .. } if !(gamma.is_finite() && gamma > 0.0) => {
+                Err(Error::input(format!("a schedule's factor must be a positive number, not {gamma}")))
             }
             Schedule::Warmup { steps: 0 } | Schedule::WarmupCosine { steps: 0 } => {
                 Err(Error::input("a warm-up has at least 1 step, not 0"))
@@ -95,7 +118,7 @@ impl Schedule {
             Schedule::WarmupCosine { steps } => {
                 Ok((Schedule::WarmupCosine { steps: steps.min(total.max(1)) }, cut(steps)))
             }
-            Schedule::Constant | Schedule::Step { .. } | Schedule::Cosine => Ok((self, None)),
+            Schedule::Constant | Schedule::Step { .. } | Schedule::Cosine | Schedule::Stages { .. } => Ok((self, None)),
         }
     }
 }
@@ -108,6 +131,7 @@ impl fmt::Display for Schedule {
             Schedule::Cosine => write!(f, "cosine"),
             Schedule::Warmup { steps } => write!(f, "warmup:{steps}"),
             Schedule::WarmupCosine { steps } => write!(f, "warmup-cosine:{steps}"),
+            Schedule::Stages { base, gamma } => write!(f, "stages:{base},{gamma}"),
         }
     }
 }
@@ -119,14 +143,21 @@ impl FromStr for Schedule {
         let bad =
             |example: &str| Error::input(format!("`{text}` is no schedule")).hint(format!("{example}, for example"));
         let steps = |example: &str| numbers.and_then(|n| n.parse().ok()).ok_or_else(|| bad(example));
+        let pair = |example: &str| {
+            let pair = numbers.and_then(|n| n.split_once(','));
+            let parsed = pair.and_then(|(whole, real)| whole.parse().ok().zip(real.trim().parse().ok()));
+            parsed.ok_or_else(|| bad(example))
+        };
         let schedule = match (name, numbers) {
             ("constant", None) => Schedule::Constant,
             ("cosine", None) => Schedule::Cosine,
             ("step", _) => {
-                let numbers = numbers.and_then(|n| n.split_once(','));
-                let parsed = numbers.and_then(|(epochs, gamma)| epochs.parse().ok().zip(gamma.trim().parse().ok()));
-                let (epochs, gamma) = parsed.ok_or_else(|| bad("step:10,0.5"))?;
+                let (epochs, gamma) = pair("step:10,0.5")?;
                 Schedule::Step { epochs, gamma }
+            }
+            ("stages", _) => {
+                let (base, gamma) = pair("stages:3,0.72")?;
+                Schedule::Stages { base, gamma }
             }
             ("warmup", _) => Schedule::Warmup { steps: steps("warmup:500")? },
             ("warmup-cosine", _) => Schedule::WarmupCosine { steps: steps("warmup-cosine:500")? },

@@ -11,6 +11,8 @@ mod evaluate;
 #[cfg(feature = "files")]
 pub mod exchange;
 mod interpolate;
+#[cfg(feature = "files")]
+pub mod reproduce;
 mod sample;
 mod score;
 
@@ -89,7 +91,7 @@ fn check_size(rows: usize, cols: usize) -> Result<()> {
 }
 
 /// Refuses no samples, or more than anyone means.
-fn check_samples(samples: usize) -> Result<()> {
+pub(crate) fn check_samples(samples: usize) -> Result<()> {
     if (1..=MOST_SAMPLES).contains(&samples) {
         return Ok(());
     }

@@ -1,5 +1,6 @@
 //! What a run is: every choice that its result depends on.
 
+use super::OutputBias;
 use crate::data::{Binarize, Dataset, View, expect_memory};
 use crate::density::Domain;
 use crate::error::{Error, Result};
@@ -35,6 +36,8 @@ pub struct TrainConfig {
     pub clip: Option<f64>,
     /// How grey values become binary.
     pub binarize: Binarize,
+    /// Where the bias of the decoder's output starts.
+    pub output_bias: OutputBias,
     /// Epochs without improvement on the validation split after which training stops.
     pub patience: Option<u64>,
     /// What the operands of matrix products are rounded to.
@@ -59,6 +62,7 @@ impl TrainConfig {
             free_bits: None,
             clip: None,
             binarize: Binarize::None,
+            output_bias: OutputBias::Init,
             patience: None,
             precision: Precision::F32,
             seed: 0,
@@ -114,6 +118,7 @@ impl TrainConfig {
             positive(patience, "the epochs of patience")?;
         }
         self.build_objective()?;
+        self.output_bias.check(&self.vae)?;
         self.check_schedules(data.train().len())?;
         if self.patience.is_some() && data.validation().is_none() {
             return Err(Error::input("early stopping goes by the validation split, and there is none")

@@ -10,6 +10,7 @@ mod diagnose;
 mod evaluate;
 #[cfg(feature = "files")]
 mod metrics;
+mod output_bias;
 #[cfg(feature = "files")]
 mod pictures;
 #[cfg(feature = "files")]
@@ -30,6 +31,7 @@ pub use config::{TrainConfig, check_data};
 pub use evaluate::{Evaluation, Metrics, active_units, evaluate, evaluate_objective, filler};
 #[cfg(feature = "files")]
 pub use metrics::{METRICS_FILE, MetricsLine, MetricsTerms};
+pub use output_bias::OutputBias;
 #[cfg(feature = "files")]
 pub use place::Place;
 #[cfg(feature = "files")]

@@ -1,6 +1,6 @@
 //! From settings, as written, to a checked configuration, and back.
 
-use super::{Settings, TrainConfig};
+use super::{OutputBias, Settings, TrainConfig};
 use crate::data::{Binarize, Dataset, View};
 use crate::density::LikelihoodKind;
 use crate::error::{Error, Result};
@@ -56,6 +56,7 @@ impl Settings {
         config.clip = self.clip;
         config.precision = parse(&self.precision, "precision", config.precision)?;
         config.binarize = parse(&self.binarize, "binarize", config.binarize)?;
+        config.output_bias = parse(&self.output_bias, "output-bias", config.output_bias)?;
         config.patience = self.patience;
         config.seed = self.seed.unwrap_or(config.seed);
         warnings.extend(grey(&config, data));
@@ -217,6 +218,7 @@ impl Settings {
         Settings {
             data: Some(data.name().to_owned()),
             validation: Some(data.validation().map_or("none".to_owned(), |v| v.len().to_string())),
+            output_bias: (config.output_bias != OutputBias::Init).then(|| config.output_bias.to_string()),
             binarize: Some(config.binarize.to_string()),
             epochs: Some(config.epochs),
             batch_size: Some(config.batch_size),

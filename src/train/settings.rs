@@ -70,6 +70,8 @@ settings! {
     likelihood: String,
     /// Initial parameters: "torch", "glorot" or "he".
     init: String,
+    /// Where the bias of the decoder's output starts: "init" or "data-mean".
+    output_bias: String,
     /// How grey values become binary: "none", "dynamic", "threshold" or "fixed".
     binarize: String,
     /// Times that every training row is used.

@@ -164,7 +164,8 @@ impl Trainer {
         let size = config.batch_size.min(data.train().len());
         config.check_memory(&vae, size)?;
         let estimator = config.estimator();
-        let params = Params::init(vae.layout(), &noise).with_precision(config.precision);
+        let mut params = Params::init(vae.layout(), &noise).with_precision(config.precision);
+        config.output_bias.apply(&vae, data.train(), &mut params)?;
         let workspace = Workspace::new(&vae, &params, size, Estimator::<f32>::samples(&estimator), &ex);
         let fuses = config.clip.is_none() && workspace.fuses() && config.optimizer.kind != OptimizerKind::Sgd;
         Ok(Trainer {

@@ -38,6 +38,7 @@ fn change(key: &str) -> &'static str {
         "heads" => "heads = \"joint\"",
         "likelihood" => "likelihood = \"gaussian:0.25\"",
         "init" => "init = \"he\"",
+        "output-bias" => "output-bias = \"data-mean\"",
         "binarize" => "binarize = \"fixed\"",
         "epochs" => "epochs = 3",
         "batch-size" => "batch-size = 9",
@@ -106,6 +107,7 @@ fn fields(config: &TrainConfig) -> BTreeMap<&'static str, String> {
         beta,
         free_bits,
         clip,
+        output_bias,
         binarize,
         patience,
         precision,
@@ -113,7 +115,7 @@ fn fields(config: &TrainConfig) -> BTreeMap<&'static str, String> {
     } = config;
     let VaeConfig { preset, inputs, hidden, layer, latent, heads, likelihood, init } = vae;
     let OptimizerConfig { kind, learning_rate, betas, epsilon, momentum, nesterov, weight_decay } = optimizer;
-    texts![epochs batch_size schedule beta free_bits clip binarize patience precision seed
+    texts![epochs batch_size schedule beta free_bits clip output_bias binarize patience precision seed
         preset inputs hidden layer latent heads likelihood init
         kind learning_rate betas epsilon momentum nesterov weight_decay]
 }
@@ -128,6 +130,7 @@ fn fields_of(key: &str) -> Vec<&str> {
         "learning-rate" => vec!["learning_rate"],
         "weight-decay" => vec!["weight_decay"],
         "free-bits" => vec!["free_bits"],
+        "output-bias" => vec!["output_bias"],
         "warmup-epochs" | "cycle-epochs" | "cycle-ratio" => vec!["beta"],
         own => vec![own],
     }

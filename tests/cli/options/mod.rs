@@ -4,6 +4,7 @@ mod exchange;
 pub mod lab;
 mod network;
 mod objective;
+mod reproduce;
 mod training;
 mod verbs;
 
@@ -17,7 +18,7 @@ use std::collections::BTreeSet;
 type Row = (&'static str, &'static str, fn(&Lab));
 
 fn table() -> Vec<Row> {
-    [network::ROWS, training::ROWS, objective::ROWS, exchange::ROWS, &verbs::rows()].concat()
+    [network::ROWS, training::ROWS, objective::ROWS, exchange::ROWS, reproduce::ROWS, &verbs::rows()].concat()
 }
 
 /// The verbs' options as the program declares them, by name; positional ones by their value's.
@@ -79,6 +80,11 @@ fn options_of_the_verbs_that_use_a_model() {
 #[test]
 fn options_of_import_and_export() {
     hold(&["import", "export"]);
+}
+
+#[test]
+fn options_of_reproduce() {
+    hold(&["reproduce"]);
 }
 
 #[test]
