@@ -6,6 +6,8 @@
 
 pub mod digits;
 pub mod draw;
+pub mod flow;
+pub mod net;
 
 use std::path::{Path, PathBuf};
 
