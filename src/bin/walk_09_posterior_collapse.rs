@@ -89,7 +89,7 @@ fn making(walk: &mut Walk, data: &Dataset, eigenvalues: &[f64]) -> Result<()> {
     let (mut table, mut counts, mut rates) =
         (String::from("    σ²   λ above it   latents in use   KL by formula   KL found\n"), true, true);
     for variance in gaps(eigenvalues) {
-        let found = linear(data, 30, LikelihoodKind::GaussianGiven(variance), BetaSchedule::Constant(1.0))?;
+        let found = linear(data, 24, LikelihoodKind::GaussianGiven(variance), BetaSchedule::Constant(1.0))?;
         let alive = eigenvalues[..LATENT].iter().filter(|l| **l > variance).count();
         let expected: f64 = eigenvalues[..alive].iter().map(|l| 0.5 * (l / variance).ln()).sum();
         let kl = found.stats.mean_kl();

@@ -140,25 +140,17 @@ fn add(sums: &mut [f32; WIDE], x: f32, w: &[f32; WIDE]) {
     sums.iter_mut().zip(w).for_each(|(s, w)| *s += x * w);
 }
 
-/// One row at a time by packed panels; sixteen sums stay in registers while k runs.
-fn packed(x: &[f32], panels: &[f32], y: &mut [f32]) {
+/// Tiles of `R` × `WIDE` sums stay in registers while k runs: each weight that is loaded is used `R` times. `done` gets
+/// each row of a tile while it is still there: (column, sums).
+fn tiled<const R: usize>(
+    rows: &[f32],
+    panels: &[f32],
+    y: &mut [f32],
+    done: impl Fn(usize, [f32; WIDE]) -> [f32; WIDE],
+) {
     for (p, panel) in panels.chunks_exact(INNER * WIDE).enumerate() {
-        for (x, y) in x.chunks_exact(INNER).zip(y.chunks_exact_mut(COLS)) {
-            let mut sums = [0.0; WIDE];
-            for (x, w) in x.iter().zip(panel.as_chunks::<WIDE>().0) {
-                add(&mut sums, *x, w);
-            }
-            y[p * WIDE..][..WIDE].copy_from_slice(&sums);
-        }
-    }
-}
-
-/// A tile of `HIGH` × `WIDE` sums in registers: each weight that is loaded is used `HIGH` times. `done` gets each row of
-/// a tile while it is still there: (column, sums).
-fn tiled(rows: &[f32], panels: &[f32], y: &mut [f32], done: impl Fn(usize, [f32; WIDE]) -> [f32; WIDE]) {
-    for (p, panel) in panels.chunks_exact(INNER * WIDE).enumerate() {
-        for (rows, y) in rows.chunks_exact(INNER * HIGH).zip(y.chunks_exact_mut(COLS * HIGH)) {
-            let tile = tile(rows, panel);
+        for (rows, y) in rows.chunks_exact(INNER * R).zip(y.chunks_exact_mut(COLS * R)) {
+            let tile: [_; R] = tile(rows, panel);
             for (sums, y) in tile.into_iter().zip(y.chunks_exact_mut(COLS)) {
                 y[p * WIDE..][..WIDE].copy_from_slice(&done(p * WIDE, sums));
             }
@@ -167,9 +159,9 @@ fn tiled(rows: &[f32], panels: &[f32], y: &mut [f32], done: impl Fn(usize, [f32;
 }
 
 #[inline(always)]
-fn tile(rows: &[f32], panel: &[f32]) -> [[f32; WIDE]; HIGH] {
-    let mut sums = [[0.0; WIDE]; HIGH];
-    for (x, w) in rows.as_chunks::<HIGH>().0.iter().zip(panel.as_chunks::<WIDE>().0) {
+fn tile<const R: usize>(rows: &[f32], panel: &[f32]) -> [[f32; WIDE]; R] {
+    let mut sums = [[0.0; WIDE]; R];
+    for (x, w) in rows.as_chunks::<R>().0.iter().zip(panel.as_chunks::<WIDE>().0) {
         for (sums, x) in sums.iter_mut().zip(x) {
             add(sums, *x, w);
         }
@@ -208,7 +200,7 @@ fn by_hand(walk: &mut Walk, clock: &mut Clock, x: &[f32], w: &[f32]) -> Vec<f32>
     );
     let panels = pack_weights(w);
     y.fill(f32::NAN);
-    clock.time("packed", 5, || packed(x, &panels, &mut y));
+    clock.time("packed", 5, || tiled::<1>(x, &panels, &mut y, |_, sums| sums));
     walk.claim(same_bits(&plain, &y), "Packed: not one bit differs.");
 
     walk.part("A tile in registers");
@@ -219,7 +211,7 @@ fn by_hand(walk: &mut Walk, clock: &mut Clock, x: &[f32], w: &[f32]) -> Vec<f32>
     );
     let rows = pack_rows(x);
     y.fill(f32::NAN);
-    clock.time("tile of 2 × 16", 10, || tiled(&rows, &panels, &mut y, |_, sums| sums));
+    clock.time("tile of 2 × 16", 10, || tiled::<HIGH>(&rows, &panels, &mut y, |_, sums| sums));
     walk.claim(same_bits(&plain, &y), "In registers: not one bit differs.");
     plain
 }
@@ -236,7 +228,7 @@ fn fused(walk: &mut Walk, clock: &mut Clock, x: &[f32], w: &[f32], bias: &[f32],
     apart.iter_mut().for_each(|y| *y = y.max(0.0));
     let mut y = vec![f32::NAN; ROWS * COLS];
     clock.time("the tile, bias and ReLU fused", 10, || {
-        tiled(&rows, &panels, &mut y, |from, mut sums| {
+        tiled::<HIGH>(&rows, &panels, &mut y, |from, mut sums| {
             sums.iter_mut().zip(&bias[from..]).for_each(|(s, b)| *s = (*s + b).max(0.0));
             sums
         });
