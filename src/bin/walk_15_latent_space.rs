@@ -88,7 +88,7 @@ fn interpolation(walk: &mut Walk, trainer: &Trainer, learned: &Digits, held_out:
          latents lies a third digit: the decoder knows no other way to draw. Above, pixels; below, latents.",
     );
     let first = |label: usize| held_out.label.iter().position(|l| *l == label).unwrap_or(0);
-    let (a, b) = (first(5), first(3));
+    let (a, b) = (first(0), first(7));
     let mix = |rows: &Array2<f32>, t: f32| &rows.row(a) * (1.0 - t) + &rows.row(b) * t;
     let steps = [0.0, 0.25, 0.5, 0.75, 1.0];
     let stack = |rows: &Array2<f32>| Array2::from_shape_fn((5, rows.ncols()), |(i, j)| mix(rows, steps[i])[j]);

@@ -358,10 +358,10 @@ fn side_by_side(
         "Both likelihoods stay below the truth.",
     );
     walk.say(
-        "Which for what? To compress, embed, fill gaps, score oddity, or to learn from few labels: a VAE, as it has a code \
-         of few numbers, a law for the code, and a bound on the density, from one loss that falls when things improve. For a \
-         density to the last digit, and as many latents as columns: a flow. For pictures that look sharp, and nobody asks how \
-         probable they are: a GAN, with an eye on the modes it forgets. To denoise or to reduce columns, and never to \
+        "Which for what? To compress, to embed, to score oddity, or to draw more of a rare kind: a VAE, as it has a code of \
+         few numbers, a law for the code, and a bound on the density, from one loss that falls when things improve. For a \
+         density to the last digit, with as many latents as columns: a flow. For samples that look sharp, where nobody asks \
+         how probable they are: a GAN, with an eye on what it forgets. To denoise or to reduce columns, and never to \
          sample: an autoencoder.",
     );
     if let Some(path) = walk.picture("16_samples.png") {
