@@ -1,4 +1,4 @@
-//! 15: what a latent space is for. One small VAE that never saw a label, and six uses of its twelve numbers.
+//! 15: what a latent space is for. One small VAE that never saw a label, and what its twelve numbers are good for.
 
 mod walk;
 
@@ -166,6 +166,10 @@ fn arithmetic(walk: &mut Walk, trainer: &Trainer, learned: &Digits, held_out: &D
         let line: Vec<&[f32]> = shown.iter().filter_map(|x| x.row(row).to_slice()).collect();
         walk.show(&grey(&line, SIDE, SIDE));
     }
+    if let Some(path) = walk.picture("15_slant.png") {
+        let lines = Array2::from_shape_fn((50, PIXELS), |(i, p)| shown[i % 5][[i / 5, p]]);
+        elbo::report::grid::grid(lines.view(), (SIDE, SIDE, 1), 5, path)?;
+    }
     let mut table = String::from("steps along it    mean slant of 300 digits    still the same digit\n");
     for ((t, lean), kept) in steps.iter().zip(&leaning).zip(&kept) {
         table += &format!("{t:>14}    {lean:>24.3}    {:>18.0} %\n", 100.0 * kept);
@@ -323,6 +327,9 @@ fn generated(walk: &mut Walk, trainer: &Trainer, learned: &Digits, held_out: &Di
         if rare == 3 {
             walk.show(&grey(&pictures(&known.x), SIDE, SIDE));
             walk.show(&grey(&pictures(&drawn)[..5], SIDE, SIDE));
+            if let Some(path) = walk.picture("15_generated.png") {
+                elbo::report::grid::grid(drawn.view(), (SIDE, SIDE, 1), 10, path)?;
+            }
         }
         let base = learned.select(&rows);
         let nothing = Array2::zeros((0, PIXELS));

@@ -364,9 +364,11 @@ fn side_by_side(
          how probable they are: a GAN, with an eye on what it forgets. To denoise or to reduce columns, and never to \
          sample: an autoencoder.",
     );
-    if let Some(path) = walk.picture("16_samples.png") {
-        let array = |points: &Points| Array2::from_shape_fn((1000, 2), |(r, c)| points[r][c] as f32);
-        elbo::report::points::scatter(array(held_out).view(), Some(array(samples[1]).view()), path)?;
+    let array = |points: &Points| Array2::from_shape_fn((1000, 2), |(r, c)| points[r][c] as f32);
+    for (name, points) in ["autoencoder", "vae", "gan", "flow"].iter().zip(samples) {
+        if let Some(path) = walk.picture(&format!("16_{name}.png")) {
+            elbo::report::points::scatter(array(held_out).view(), Some(array(points).view()), path)?;
+        }
     }
     Ok(())
 }
