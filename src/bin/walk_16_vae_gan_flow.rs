@@ -97,6 +97,14 @@ fn quality(points: &Points) -> (f64, usize) {
     (counts.iter().sum::<usize>() as f64 / points.len() as f64, counts.iter().filter(|n| **n >= fair / 4).count())
 }
 
+/// The deviation of the points on a spot from its middle, in each coordinate.
+fn spread(points: &Points) -> f64 {
+    let nearest =
+        |[x, y]: &[f64; 2]| spots().map(|[a, b]| (x - a).hypot(y - b)).into_iter().fold(f64::INFINITY, f64::min);
+    let near: Vec<f64> = points.iter().map(nearest).filter(|d| *d < 3.0 * SPREAD).collect();
+    (near.iter().map(|d| d * d).sum::<f64>() / near.len() as f64 / 2.0).sqrt()
+}
+
 /// The energy distance of two samples, 2 E|x − y| − E|x − x′| − E|y − y′|: 0 only for equal distributions (Székely and
 /// Rizzo 2013).
 fn distance(a: &Points, b: &Points) -> f64 {
@@ -279,7 +287,12 @@ fn gan(walk: &mut Walk, learn: &Points, held_out: &Points) -> Points {
         100.0 * on
     ));
     walk.claim(after < 0.2 * before, "The samples came at least five times nearer to the data.");
-    walk.claim(of_g > 0.8 * first, "And the loss of the generator did not fall by even a fifth.");
+    let (theirs, true_spread) = (spread(&samples), spread(held_out));
+    walk.claim(
+        theirs < 0.9 * true_spread,
+        &format!("But the spots are too small, {theirs:.2} wide instead of {true_spread:.2}: what the critic does not miss is left out."),
+    );
+    walk.claim(of_g > 0.8 * first, "All the while the loss of the generator did not fall by even a fifth.");
     samples
 }
 
