@@ -4,6 +4,11 @@
 //! through [`Walk::claim`], which ends the program with status 1 when it does not hold.
 #![allow(dead_code, reason = "each walkthrough uses the parts that its lesson needs")]
 
+pub mod digits;
+pub mod draw;
+pub mod flow;
+pub mod net;
+
 use std::path::{Path, PathBuf};
 
 /// Columns of printed prose.
