@@ -32,6 +32,10 @@ impl Table {
         if names.iter().all(String::is_empty) {
             return Err(at(Error::input("the first line has no column names")));
         }
+        if let Some((col, name)) = names.iter().enumerate().find(|(_, name)| name.contains(char::is_control)) {
+            let error = Error::input(format!("the name of column {col}, {name:?}, has a control character"));
+            return Err(at(error.hint("a CSV file is text; if this one is, put names of letters into its first line")));
+        }
         if names.iter().all(|name| name.parse::<f64>().is_ok()) {
             let error = Error::input("the first line holds numbers: a CSV file starts with the columns' names");
             return Err(at(error.hint("put a line of names before the data")));
