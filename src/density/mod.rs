@@ -7,15 +7,19 @@ mod bernoulli;
 mod categorical;
 mod gaussian;
 mod kind;
+mod mixture;
 mod posterior;
 mod prior;
+mod prior_kind;
 
 pub use bernoulli::Bernoulli;
 pub use categorical::Categorical;
 pub use gaussian::{Gaussian, Variance};
 pub use kind::LikelihoodKind;
+pub use mixture::{ComponentGrad, Components};
 pub use posterior::DiagonalGaussian;
 pub use prior::StandardNormal;
+pub use prior_kind::PriorKind;
 
 use crate::layer::{Cache, Gradient};
 use crate::tensor::{Isa, Mat, MatMut, Params, Real, Slot};
