@@ -139,6 +139,18 @@ fn every_likelihood_head_style_and_objective() {
     }
 }
 
+/// Bounds so narrow that some log-variances are at each of them, and some between.
+#[test]
+fn bounded_log_variances() {
+    for heads in [Heads::Joint, Heads::Separate] {
+        let config = VaeConfig { log_variance: Some([-0.1, 0.05]), heads, ..small(PRESETS[6].config(7)) };
+        let free = VaeConfig { log_variance: None, ..config.clone() };
+        let of = |config| check_vae(config, &Elbo::new(2, None), 1.0, 6, 7).unwrap();
+        assert_vae_passed(&of(&config), &format!("bounds, {heads:?}"));
+        assert_ne!(of(&config).last().unwrap().check.at, of(&free).last().unwrap().check.at, "they bound something");
+    }
+}
+
 #[test]
 fn no_hidden_layer_and_one_latent() {
     let config = VaeConfig { hidden: vec![], latent: 1, ..small(PRESETS[0].config(7)) };

@@ -378,6 +378,26 @@ fn elbo_with_beta_and_free_bits() {
     }
 }
 
+/// Burgess et al. (2018), eq. 8: on either side of the capacity.
+#[test]
+fn elbo_with_a_capacity() {
+    let p = point(7);
+    let x = random::<f64>(13, N, 7, 0.0, 1.0);
+    let kl: f64 = objective(&p, &x, &Elbo::new(K, None), 1.0, &p.eta).1.iter().sum();
+    for nats in [0.0, kl - 0.5, kl + 0.5, 100.0] {
+        let elbo = Elbo::new(K, None).with_capacity(nats);
+        let analytic = objective_grad(&p, &x, &elbo, 3.0);
+        let mut eta = p.eta.clone();
+        let numeric = differences(&mut eta, |eta| objective(&p, &x, &elbo, 3.0, eta).0);
+        assert_gradient(&format!("capacity {nats} of a KL of {kl}"), &analytic, &numeric);
+    }
+    assert_eq!(
+        objective_grad(&p, &x, &Elbo::new(K, None).with_capacity(0.0), 3.0),
+        objective_grad(&p, &x, &Elbo::new(K, None), 3.0),
+        "no capacity is the β-ELBO"
+    );
+}
+
 /// The f32 weights are the rounded f64 weights, a group at λ keeps its weight, and rows not in use are left alone.
 #[test]
 fn weights_of_the_f32_twin() {

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 #[command(after_help = "\
 Examples:
   elbo bench
+  elbo bench --preset iwae-200 --objective iwae --samples 50 --gradient dreg --batch-size 20
   elbo bench --preset mlp-400 --data fashion-mnist --batch-size 128 --threads 2 --json
 
 The figure is that of the median epoch: shuffle, gathering of rows, noise, forward, backward,
@@ -36,6 +37,15 @@ pub struct Bench {
     /// Operands of matrix products: f32, or bf16 where the processor multiplies it (parameters and sums stay f32)
     #[arg(long, value_name = "NAME")]
     precision: Option<String>,
+    /// What to minimise: elbo, iwae, miwae:GROUPS, piwae:GROUPS, ciwae:SHARE or renyi:ORDER
+    #[arg(long, value_name = "NAME")]
+    objective: Option<String>,
+    /// Samples of z a row
+    #[arg(long, value_name = "K")]
+    samples: Option<usize>,
+    /// Gradient by the posterior: plain, stl or dreg
+    #[arg(long, value_name = "NAME")]
+    gradient: Option<String>,
     /// Epochs to measure; without it, at least three, until the time is up
     #[arg(long, value_name = "N")]
     epochs: Option<u64>,
@@ -64,6 +74,9 @@ impl Bench {
             batch_size: self.batch_size,
             epochs: self.epochs,
             precision: self.precision.clone(),
+            objective: self.objective.clone(),
+            samples: self.samples,
+            gradient: self.gradient.clone(),
             seed: self.common.seed,
             ..self.network.settings()
         };
@@ -106,6 +119,8 @@ impl Bench {
             "dense": self.dense,
             "isa": ex.isa().name(),
             "precision": config.precision.to_string(),
+            "objective": config.objective.to_string(),
+            "samples": config.samples,
         });
         let mut text = format!(
             "{:.0} examples/s (median of {} epochs, {:.0} to {:.0})\n{:.1} GFLOP/s, {:.1} % of a peak of {:.1} GFLOP/s\n\

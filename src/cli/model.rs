@@ -4,6 +4,7 @@ use super::console::count;
 use super::output::Output;
 use super::{Common, Console, MemoryArgs};
 use crate::data::{Binarize, Dataset, ImageShape, Split, View, load_within};
+use crate::density::PriorKind;
 use crate::error::{Error, Result};
 use crate::layer::activation_name;
 use crate::model::{Hidden, Inference, Vae};
@@ -176,5 +177,9 @@ pub fn describe_network(vae: &Vae) -> String {
         Hidden::Gated => "gated".to_owned(),
     };
     let (parameters, widths) = (vae.layout().count(), widths.join("-"));
-    format!("{}: {widths}, {layer}, {} likelihood, {parameters} parameters", config.preset, config.likelihood)
+    let prior = match config.prior {
+        PriorKind::StandardNormal => String::new(),
+        prior => format!("{prior} prior, "),
+    };
+    format!("{}: {widths}, {layer}, {} likelihood, {prior}{parameters} parameters", config.preset, config.likelihood)
 }

@@ -1,5 +1,6 @@
 //! The flags that choose a network, for the verbs that build one.
 
+use super::train::pair;
 use crate::train::Settings;
 
 /// Which network.
@@ -26,6 +27,12 @@ pub struct Network {
     /// p(x|z): bernoulli, gaussian, gaussian:0.1, laplace, poisson, categorical:K, …; an unknown name lists them all
     #[arg(long, help_heading = "Network", value_name = "NAME")]
     likelihood: Option<String>,
+    /// p(z): standard, mixture:COMPONENTS (learned) or vamp:COMPONENTS (posteriors of learned pseudo-inputs)
+    #[arg(long, help_heading = "Network", value_name = "NAME")]
+    prior: Option<String>,
+    /// Two numbers between which the posterior's log-variances are kept, such as -6,2
+    #[arg(long, help_heading = "Network", value_name = "LOW,HIGH", value_parser = pair, allow_hyphen_values = true)]
+    log_variance: Option<[f64; 2]>,
     /// Initial parameters: torch, glorot or he
     #[arg(long, help_heading = "Network", value_name = "NAME")]
     init: Option<String>,
@@ -42,6 +49,8 @@ impl Network {
             activation: self.activation.clone(),
             heads: self.heads.clone(),
             likelihood: self.likelihood.clone(),
+            prior: self.prior.clone(),
+            log_variance: self.log_variance,
             init: self.init.clone(),
             ..Settings::default()
         }

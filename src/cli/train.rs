@@ -24,6 +24,7 @@ Examples:
   elbo train images-idx3-ubyte.gz --hidden 512,256 --latent 20 --likelihood bernoulli
   elbo train table.csv --likelihood gaussian --validation 0.1 --patience 10
   elbo train mnist --preset iwae-200 --objective iwae --samples 5 --gradient dreg
+  elbo train mnist --preset gated-300 --prior vamp:500 --warmup-epochs 10 --binarize dynamic
   elbo train --config runs/f/config.toml --seed 1       the same run with another seed
   elbo train large.npy --memory 2G                      streamed, if it would take more than 2 GiB
   elbo train --resume runs/f                            goes on where a run was interrupted
@@ -77,6 +78,12 @@ pub struct Train {
     /// Largest global norm of a gradient
     #[arg(long, help_heading = "Training", value_name = "NORM")]
     clip: Option<f64>,
+    /// Whether the gradient of each weight and bias is divided by its norm
+    #[arg(long, help_heading = "Training", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    normalize_gradients: Option<bool>,
+    /// Decay of a moving average of the parameters, which is then the model: 0.999, say
+    #[arg(long, help_heading = "Training", value_name = "DECAY")]
+    average: Option<f64>,
     /// Weight of the KL
     #[arg(long, help_heading = "Training", value_name = "X")]
     beta: Option<f64>,
@@ -104,6 +111,15 @@ pub struct Train {
     /// Where the bias of the decoder's output starts: init, or data-mean (the logits of the training rows' mean)
     #[arg(long, help_heading = "Training", value_name = "NAME")]
     output_bias: Option<String>,
+    /// Nats that the KL is drawn to, with the weight --beta: as many bits of a row as latents may keep
+    #[arg(long, help_heading = "Training", value_name = "NATS")]
+    capacity: Option<f64>,
+    /// Epochs over which the capacity rises from 0
+    #[arg(long, help_heading = "Training", value_name = "N")]
+    capacity_epochs: Option<f64>,
+    /// What the encoder sees of the rows that it learns to restore: none, mask:SHARE or noise:DEVIATION
+    #[arg(long, help_heading = "Training", value_name = "HOW")]
+    corrupt: Option<String>,
     /// How grey values become binary: none, dynamic, threshold or fixed
     #[arg(long, help_heading = "Training", value_name = "HOW")]
     binarize: Option<String>,
@@ -134,7 +150,7 @@ pub struct Train {
     common: Common,
 }
 
-fn pair(text: &str) -> std::result::Result<[f64; 2], String> {
+pub(super) fn pair(text: &str) -> std::result::Result<[f64; 2], String> {
     let numbers: Vec<f64> = text.split(',').filter_map(|n| n.trim().parse().ok()).collect();
     numbers.try_into().map_err(|_| "expected two numbers, such as 0.9,0.999".to_owned())
 }
@@ -202,6 +218,8 @@ impl Train {
             weight_decay: self.weight_decay,
             schedule: self.schedule.clone(),
             clip: self.clip,
+            average: self.average,
+            normalize_gradients: self.normalize_gradients,
             precision: self.precision.clone(),
             beta: self.beta,
             warmup_epochs: self.warmup_epochs,
@@ -211,6 +229,9 @@ impl Train {
             samples: self.samples,
             gradient: self.gradient.clone(),
             free_bits: self.free_bits.clone(),
+            capacity: self.capacity,
+            capacity_epochs: self.capacity_epochs,
+            corrupt: self.corrupt.clone(),
             patience: self.patience,
             seed: self.common.seed,
             ..self.network.settings()

@@ -11,19 +11,56 @@
 //! Where p = s, as in a plain gradient, nothing is left of ε: the derivatives are 0 and −½ s.
 
 use super::{LOG_TAU, Posterior, Prior, StandardNormal, samples_per_row};
+use crate::layer::Sides;
 use crate::tensor::{Isa, Mat, MatMut, Real};
 use elbo_kernels::{block, sweep};
 
-/// `q(z | η) = N(μ, diag e^v)`, where η is [mean μ | log-variance v]. The log-variance is free: nothing bounds it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// `q(z | η) = N(μ, diag e^v)`, where η is [mean μ | log-variance v]. The log-variance is free unless it is given
+/// [bounds](Self::bounded).
+#[derive(Clone, Copy, PartialEq, Debug)]
 pub struct DiagonalGaussian {
     latent: usize,
+    bounds: Option<[f64; 2]>,
 }
 
 impl DiagonalGaussian {
     /// For `latent` columns of z.
     pub fn new(latent: usize) -> Self {
-        DiagonalGaussian { latent }
+        DiagonalGaussian { latent, bounds: None }
+    }
+    /// With log-variances kept between two numbers, whatever the encoder says: beyond them its derivative is 0 (the
+    /// `Hardtanh(−6, 2)` of Tomczak and Welling 2018 and Norouzi, Fleet and Norouzi 2020).
+    #[must_use]
+    pub fn bounded(self, bounds: Option<[f64; 2]>) -> Self {
+        DiagonalGaussian { bounds, ..self }
+    }
+    /// Puts the log-variances of `eta`, (n, 2L), between the bounds; what is not a number stays none.
+    pub fn bound<F: Real>(&self, mut eta: MatMut<F>) {
+        let Some([low, high]) = self.bounds.map(|bounds| bounds.map(F::from_f64)) else { return };
+        for r in 0..eta.rows() {
+            for v in &mut eta.row(r)[self.latent..] {
+                *v = if *v < low { low } else { *v };
+                *v = if *v > high { high } else { *v };
+            }
+        }
+    }
+    /// From the derivative by `eta`, as [`bound`](Self::bound) left it, to that by what it was before.
+    pub fn bound_grad<F: Real>(&self, eta: Mat<F>, mut d_eta: MatMut<F>) {
+        let Some([low, high]) = self.bounds.map(|bounds| bounds.map(F::from_f64)) else { return };
+        for r in 0..eta.rows() {
+            let (v, dv) = (&eta.row(r)[self.latent..], &mut d_eta.row(r)[self.latent..]);
+            for (dv, &v) in dv.iter_mut().zip(v) {
+                *dv = if v <= low || v >= high { F::ZERO } else { *dv };
+            }
+        }
+    }
+    /// Notes on which side of the bounds each log-variance is, for a gradient checker.
+    pub fn kinks<F: Real>(&self, eta: Mat<F>, sides: &mut Sides) {
+        let Some([low, high]) = self.bounds.map(|bounds| bounds.map(F::from_f64)) else { return };
+        for v in (0..eta.rows()).flat_map(|r| &eta.row(r)[self.latent..]) {
+            sides.sign(*v > low);
+            sides.sign(*v < high);
+        }
     }
     /// [`sample`](Posterior::sample) and the KL to the standard normal `prior`, in one sweep where there is one sample a row.
     pub fn sample_and_kl<F: Real>(

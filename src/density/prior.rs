@@ -36,8 +36,8 @@ impl<F: Real> Prior<F> for StandardNormal {
         }
     }
     fn log_prob_grad(&self, isa: Isa, z: Mat<F>, weights: &[F], mut dz: MatMut<F>) {
-        for r in 0..z.rows() {
-            sweep::standard_normal_log_prob_grad(isa, z.row(r), weights[r], dz.row(r));
+        for (r, &weight) in weights[..z.rows()].iter().enumerate() {
+            sweep::standard_normal_log_prob_grad(isa, z.row(r), weight, dz.row(r));
         }
     }
     fn sample(&self, rng: &mut ChaCha8Rng, out: &mut [F]) {

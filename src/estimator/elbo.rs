@@ -4,6 +4,8 @@
 //! −ELBO = mean over rows and samples of −log p(x|z)  +  β Σ_g max(λ, KL_g)        KL_g: mean over rows, summed over g
 //! ```
 //!
+//! or, with a capacity of C nats, reconstruction + β |Σ_g KL_g − C|  (Burgess et al. 2018, arXiv:1804.03599, eq. 8, whose γ is β).
+//!
 //! λ = 0 and β = 1 is the bound of Kingma and Welling (2014, eq. 7), another β that of Higgins et al. (2017, eq. 4),
 //! another λ the free bits of Kingma et al. (2016, appendix C.8, eq. 15).
 
@@ -75,6 +77,7 @@ impl FromStr for FreeBits {
 pub struct Elbo {
     samples: usize,
     free_bits: Option<FreeBits>,
+    capacity: Option<f64>,
 }
 
 impl Default for Elbo {
@@ -92,7 +95,14 @@ impl Elbo {
         if let Some(Err(error)) = free_bits.map(FreeBits::check) {
             panic!("{error}");
         }
-        Elbo { samples, free_bits }
+        Elbo { samples, free_bits, capacity: None }
+    }
+    /// With so many nats that the KL is drawn to, from below and from above, instead of to 0. Panics when they are no
+    /// number from 0 up, or when there are free bits, which would have the KL go elsewhere.
+    #[must_use]
+    pub fn with_capacity(self, nats: f64) -> Self {
+        assert!(nats.is_finite() && nats >= 0.0 && self.free_bits.is_none(), "a capacity of {nats} nats of {self:?}");
+        Elbo { capacity: Some(nats), ..self }
     }
     /// The free bits, if any.
     pub fn free_bits(&self) -> Option<FreeBits> {
@@ -108,15 +118,16 @@ impl<F: Real> Estimator<F> for Elbo {
         self.samples
     }
     fn couples_rows(&self) -> bool {
-        self.free_bits.is_some()
+        self.free_bits.is_some() || self.capacity.is_some()
     }
     fn likelihood_weight(&self, batch: &Batch) -> Option<F> {
         Some(F::from_f64(self.log_px_weight(batch)))
     }
-    /// With free bits, a group whose mean KL is below λ gets weight 0, and one at λ its full weight.
+    /// With a capacity, the KL's weight has the sign of what it is above it. With free bits, a group whose mean KL is below λ gets weight 0, and one at λ its full weight.
     fn weights(&self, batch: &Batch, rows: usize, _: &Terms<F>, weights: &mut Weights<F>) {
         weights.log_px[..rows * self.samples].fill(F::from_f64(self.log_px_weight(batch)));
-        let weight = F::from_f64(batch.beta / batch.rows as f64);
+        let towards = self.capacity.map_or(1.0, |nats| sign(batch.mean_kl.iter().sum::<f64>() - nats));
+        let weight = F::from_f64(towards * batch.beta / batch.rows as f64);
         let mut kl = weights.kl.rows_mut(rows);
         let latent = kl.cols();
         for r in 0..rows {
@@ -133,6 +144,9 @@ impl<F: Real> Estimator<F> for Elbo {
         }
     }
     fn objective(&self, beta: f64, reconstruction: f64, mean_kl: &[f64]) -> f64 {
+        if let Some(nats) = self.capacity {
+            return reconstruction + beta * (mean_kl.iter().sum::<f64>() - nats).abs();
+        }
         let FreeBits { lambda, group } = self.free_bits.unwrap_or(FreeBits { lambda: f64::NEG_INFINITY, group: 1 });
         let floored = |kl: &[f64]| {
             let kl: f64 = kl.iter().sum();
@@ -141,4 +155,9 @@ impl<F: Real> Estimator<F> for Elbo {
         };
         reconstruction + beta * mean_kl.chunks(group).map(floored).sum::<f64>()
     }
+}
+
+/// −1, 0 or 1: at its kink |x| has the derivative 0.
+fn sign(x: f64) -> f64 {
+    if x == 0.0 { 0.0 } else { x.signum() }
 }

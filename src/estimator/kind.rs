@@ -150,6 +150,15 @@ pub enum Objective {
 }
 
 impl Objective {
+    /// With a [capacity](Elbo::with_capacity) of so many nats, if any. Panics when it is no ELBO of a KL in closed form.
+    #[must_use]
+    pub fn with_capacity(self, nats: Option<f64>) -> Self {
+        match (nats, self) {
+            (None, _) => self,
+            (Some(nats), Objective::Elbo(elbo)) => Objective::Elbo(elbo.with_capacity(nats)),
+            (Some(_), Objective::Weighted(weighted)) => panic!("a capacity of {weighted:?}"),
+        }
+    }
     fn inner<F: Real>(&self) -> &dyn Estimator<F> {
         match self {
             Objective::Elbo(elbo) => elbo,

@@ -3,7 +3,7 @@
 use super::surrogate::Surrogate;
 use super::{Check, Value, differentiate, floor};
 use crate::density::Domain;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::estimator::{AnyEstimator, Estimator};
 use crate::layer::Sides;
 use crate::model::{Draw, Vae, VaeConfig, Workspace};
@@ -90,6 +90,10 @@ pub fn check_vae(
     seed: u64,
 ) -> Result<Vec<VaeCheck>> {
     let vae = Vae::new(config)?;
+    if !config.prior.closed_form() && !Estimator::<f64>::sampled(estimator) {
+        return Err(Error::input(format!("the prior {} has no KL in closed form", config.prior))
+            .hint("check an objective whose KL is sampled"));
+    }
     let (noise, ex) = (Noise::new(seed), Exec::sequential()?);
     let x = example(vae.likelihood::<f64>().domain(), rows, config.inputs, &noise);
     let draw = Draw { noise, stream: Stream::Check, step: 1 };

@@ -1,11 +1,11 @@
 //! The function whose gradient an estimator gives that leaves out, on purpose, a part of its value's.
 
 use super::Value;
-use crate::density::{Posterior, Prior};
+use crate::density::{Components, Posterior, Prior};
 use crate::estimator::{Batch, Estimator, Weights};
 use crate::layer::Sides;
 use crate::model::{Block, Draw, Vae};
-use crate::tensor::{Isa, Params};
+use crate::tensor::{Buffer, Isa, Par, Params};
 
 /// The surrogate of [`Estimator::surrogate`] around one point: the sampled terms there, and the weights that they get.
 pub(super) struct Surrogate<'a> {
@@ -18,6 +18,11 @@ pub(super) struct Surrogate<'a> {
     /// The terms elsewhere, decoded by the point's own decoder.
     moving: Block<f64>,
     log_prob: Vec<f64>,
+    /// A mixture prior's components: at the point, and where the parameters are.
+    table: Option<Components<f64>>,
+    here: Option<Components<f64>>,
+    components: Vec<Block<f64>>,
+    shares: Buffer<f64>,
 }
 
 impl<'a> Surrogate<'a> {
@@ -36,11 +41,23 @@ impl<'a> Surrogate<'a> {
         fixed.load(isa, 0, fill);
         draw.fill(0, 0, samples, rows, &mut fixed.eps);
         let moving = fixed.clone();
-        vae.forward_for(isa, params, &mut fixed, estimator);
+        let table = vae.components(isa, params);
+        vae.forward_for(isa, params, &mut fixed, estimator, table.as_ref());
         vae.log_px(isa, params, &mut fixed);
         let mut weights = Weights::new(rows, samples, 0);
         estimator.weights(&Batch { rows, beta, mean_kl: &[] }, rows, &fixed.terms, &mut weights);
-        Surrogate { vae, params: params.clone(), weights, fixed, moving, log_prob: vec![0.0; rows * samples] }
+        Surrogate {
+            vae,
+            params: params.clone(),
+            weights,
+            fixed,
+            moving,
+            log_prob: vec![0.0; rows * samples],
+            here: table.clone(),
+            components: vae.component_blocks(1),
+            shares: Buffer::new(rows * samples, table.as_ref().map_or(0, Components::count)),
+            table,
+        }
     }
 
     pub fn value(&mut self, p: &Params<f64>) -> Value {
@@ -59,8 +76,19 @@ impl<'a> Surrogate<'a> {
         vae.decode(isa, p, fixed);
         vae.log_px(isa, p, fixed);
         let mut sum = through(&moving.terms.log_px, &w.log_px) + direct(&fixed.terms.log_px, &w.log_px);
-        vae.prior().log_prob(isa, moving.z.rows(many), out);
-        sum += through(out, &w.log_pz);
+        match (&self.table, &mut self.here) {
+            (Some(table), Some(here)) => {
+                vae.encode_components(isa, p, Par::Sequential, &mut self.components, Some(here));
+                table.log_prob(moving.z.rows(many), self.shares.rows_mut(many), out);
+                sum += through(out, &w.log_pz);
+                here.log_prob(fixed.z.rows(many), self.shares.rows_mut(many), out);
+                sum += direct(out, &w.log_pz);
+            }
+            _ => {
+                vae.prior().log_prob(isa, moving.z.rows(many), out);
+                sum += through(out, &w.log_pz);
+            }
+        }
         vae.posterior().log_prob(isa, moving.z.rows(many), fixed.eta.rows(n), out);
         sum += through(out, &w.log_qz);
         vae.posterior().log_prob(isa, fixed.z.rows(many), moving.eta.rows(n), out);
@@ -68,6 +96,7 @@ impl<'a> Surrogate<'a> {
         let mut sides = Sides::default();
         vae.kinks(moving, &mut sides);
         vae.kinks(fixed, &mut sides);
+        self.components.iter().for_each(|b| vae.kinks(b, &mut sides));
         (sum, sides)
     }
 }

@@ -1,9 +1,9 @@
 //! The memory of one block of rows: all that a pass through the network writes.
 
-use super::Vae;
+use super::{Corruption, Draw, Vae};
 use crate::estimator::{Terms, Weights};
 use crate::layer::Cache;
-use crate::tensor::{Buffer, Input, Isa, PairBuffer, Precision, Real, Slot};
+use crate::tensor::{Buffer, Input, Isa, Mat, PairBuffer, Precision, Real, Slot};
 
 /// What one block of rows needs on its way through a [`Vae`] and back: n rows, k samples each.
 #[derive(Clone, Debug)]
@@ -14,6 +14,8 @@ pub struct Block<F> {
     pub samples: usize,
     /// The examples, (n, D).
     pub x: Input<F>,
+    /// What the encoder sees of them, if that is something else.
+    pub(super) seen: Option<Input<F>>,
     /// The posterior's parameters, (n, 2L), and their gradient.
     pub eta: Buffer<F>,
     pub(super) d_eta: Buffer<F>,
@@ -24,6 +26,14 @@ pub struct Block<F> {
     pub(super) dz: Buffer<F>,
     /// The likelihood's parameters, (n·k, E); a backward pass overwrites them with their gradient.
     pub out: Buffer<F>,
+    /// Of a block of components of a mixture prior, which has no samples: the first of them.
+    pub(super) first: usize,
+    /// Each component's share in `log p(z)` of a mixture prior, (n·k, C).
+    pub(super) shares: Buffer<F>,
+    /// Of a block of components, which row is which: (n, C), 1 at the row's own and else 0.
+    pub(super) chosen: Input<F>,
+    /// Of a block of components, the derivatives of the mixture's parameters by row.
+    pub(super) d_prior: Vec<Buffer<F>>,
     /// What the estimator sees of this block.
     pub terms: Terms<F>,
     pub(super) weights: Weights<F>,
@@ -48,18 +58,25 @@ impl<F: Real> Block<F> {
         let (latent, eta) = (vae.config().latent, 2 * vae.config().latent);
         let many = capacity * samples;
         let likelihood = F::likelihood(&*vae.likelihood);
+        let components = if samples == 0 { capacity } else { 0 };
+        let (count, parts) = (vae.mixture.map_or(0, |mixture| mixture.count()), vae.kl_parts());
         Block {
             rows: 0,
             samples,
             x: Input::new(capacity, vae.config().inputs),
+            seen: None,
             eta: Buffer::new(capacity, eta),
             d_eta: Buffer::new(capacity, eta),
             eps: Buffer::new(many, latent),
             z: Buffer::new(many, latent),
             dz: Buffer::new(many, latent),
             out: Buffer::new(many, likelihood.eta_cols()),
-            terms: Terms::new(capacity, samples, latent),
-            weights: Weights::new(capacity, samples, latent),
+            first: 0,
+            shares: Buffer::new(if count > 0 { many } else { 0 }, count),
+            chosen: Input::new(components, count),
+            d_prior: vae.mixture.map_or_else(Vec::new, |mixture| mixture.grads(components)),
+            terms: Terms::new(capacity, samples, parts),
+            weights: Weights::new(capacity, samples, parts),
             encoder: crate::layer::Layer::<F>::cache(&vae.encoder, capacity),
             decoder: crate::layer::Layer::<F>::cache(&vae.decoder, many),
             likelihood: likelihood.cache(many),
@@ -92,6 +109,22 @@ impl<F: Real> Block<F> {
         }
         if self.skips && self.rows >= LEAST_ROWS {
             self.x.find_zeros(isa, self.rows);
+        }
+    }
+    /// The encoder's input, (n, D).
+    pub(super) fn seen(&self) -> Mat<'_, F> {
+        self.seen.as_ref().unwrap_or(&self.x).rows(self.rows)
+    }
+    /// Lets the encoder see the examples with their corruption; `first` is the batch's row that the block begins with.
+    pub(super) fn corrupt(&mut self, isa: Isa, corruption: Corruption, draw: &Draw, first: usize) {
+        let Some(seen) = &mut self.seen else { return };
+        let (x, mut to) = (self.x.rows(self.rows), seen.rows_mut(self.rows));
+        for r in 0..self.rows {
+            to.row(r).copy_from_slice(x.row(r));
+            corruption.apply(draw, first + r, to.row(r));
+        }
+        if self.skips && self.rows >= LEAST_ROWS {
+            seen.find_zeros(isa, self.rows);
         }
     }
     /// Rows of z in use: rows times samples.

@@ -1,6 +1,6 @@
 //! Which network: the published presets, and any of them resized.
 
-use crate::density::LikelihoodKind;
+use crate::density::{LikelihoodKind, PriorKind};
 use crate::error::{Error, Result};
 use crate::layer::{Activation, InitScheme};
 
@@ -45,6 +45,10 @@ pub struct VaeConfig {
     pub heads: Heads,
     /// p(x|z).
     pub likelihood: LikelihoodKind,
+    /// p(z).
+    pub prior: PriorKind,
+    /// Between which numbers the posterior's log-variances are kept; anywhere, if none are given.
+    pub log_variance: Option<[f64; 2]>,
     /// Initial parameters.
     pub init: InitScheme,
 }
@@ -169,6 +173,8 @@ impl Preset {
             latent: self.latent,
             heads: self.heads,
             likelihood: self.likelihood,
+            prior: PriorKind::StandardNormal,
+            log_variance: None,
             init: self.init,
         }
     }
@@ -184,6 +190,13 @@ impl VaeConfig {
     /// Widths of 0, a likelihood's number out of range, or more parameters than any memory holds.
     pub fn check(&self) -> Result<()> {
         self.likelihood.check()?;
+        self.prior.check()?;
+        if let Some([low, high]) = self.log_variance
+            && !(low.is_finite() && high.is_finite() && low < high)
+        {
+            return Err(Error::input(format!("log-variances cannot lie between {low} and {high}"))
+                .hint("--log-variance=-6,2, for example"));
+        }
         let positive = |what: &str, n: usize, flag: &str| match n {
             0 => Err(Error::input(format!("{what} must be at least 1, not 0")).hint(flag.to_string())),
             _ => Ok(()),
@@ -201,10 +214,11 @@ impl VaeConfig {
             w.windows(2).try_fold(0usize, |sum, p| sum.checked_add(p[0].checked_add(1)?.checked_mul(p[1])?))
         };
         let parameters = product(encoder.collect()).zip(product(decoder.collect())).map(|(a, b)| a.saturating_add(b));
-        match parameters {
+        let prior = self.prior.parameters(self.inputs, self.latent);
+        match parameters.map(|n| n.saturating_add(prior)) {
             Some(n) if n <= MOST_PARAMETERS => Ok(()),
             _ => Err(Error::input("the network would have more than 2^31 parameters")
-                .hint("choose a smaller --hidden or --latent, or fewer columns")),
+                .hint("choose a smaller --hidden or --latent, fewer columns or components of the prior")),
         }
     }
 }

@@ -4,9 +4,10 @@
 
 use super::infer::{Rows, Work, row_kl, sweep};
 use super::{Block, Draw, Inference, Score, Vae};
+use crate::density::Components;
 use crate::estimator::ImportanceBounds;
-use crate::tensor::Real;
 use crate::tensor::profile::{Stage, lap, start};
+use crate::tensor::{Isa, Real};
 
 /// Rows of a block, and the samples of each that are decoded at once: enough rows for the products, and few enough
 /// examples that they stay in the nearest cache while their samples go by.
@@ -18,6 +19,8 @@ const SAMPLES: usize = 16;
 pub(super) struct Sampled<F> {
     block: Block<F>,
     rows: [Row; ROWS],
+    /// Draws a row, over all.
+    samples: usize,
     log_ratio: [f64; ROWS * SAMPLES],
 }
 
@@ -31,23 +34,41 @@ struct Row {
 
 impl<F: Real> Sampled<F> {
     fn new(vae: &Vae) -> Self {
-        Sampled { block: Block::new(vae, ROWS, SAMPLES), rows: Default::default(), log_ratio: [0.0; ROWS * SAMPLES] }
+        Sampled {
+            block: Block::new(vae, ROWS, SAMPLES),
+            rows: Default::default(),
+            samples: 0,
+            log_ratio: [0.0; ROWS * SAMPLES],
+        }
     }
     /// The rows, encoded, and no draws yet.
-    fn restart(&mut self, samples: usize) {
+    fn restart(&mut self, samples: usize, closed_form: bool) {
+        self.samples = samples;
         for (r, row) in self.rows[..self.block.rows].iter_mut().enumerate() {
-            (row.kl, row.log_px) = (row_kl(&self.block, r), 0.0);
+            (row.kl, row.log_px) = (if closed_form { row_kl(&self.block, r) } else { 0.0 }, 0.0);
             row.bounds.restart(samples);
         }
     }
     /// The block's draws, decoded.
-    fn add(&mut self, vae: &Vae) {
-        let b = &self.block;
-        let (many, eta) = (b.many(), b.eta.rows(b.rows));
-        vae.posterior().log_ratio(vae.prior(), eta, b.eps.rows(many), b.z.rows(many), &mut self.log_ratio[..many]);
+    fn add(&mut self, isa: Isa, vae: &Vae, table: Option<&Components<F>>) {
+        let b = &mut self.block;
+        let many = b.many();
+        let log_ratio = &mut self.log_ratio[..many];
+        match table {
+            None => {
+                let (eta, eps, z) = (b.eta.rows(b.rows), b.eps.rows(many), b.z.rows(many));
+                vae.posterior().log_ratio(vae.prior(), eta, eps, z, log_ratio);
+            }
+            Some(_) => {
+                vae.log_densities(isa, b, table);
+                let both = b.terms.log_pz.iter().zip(&b.terms.log_qz);
+                log_ratio.iter_mut().zip(both).for_each(|(ratio, (p, q))| *ratio = p.to_f64() - q.to_f64());
+            }
+        }
         for (i, ratio) in self.log_ratio[..many].iter().enumerate() {
             let (row, log_px) = (&mut self.rows[i / b.samples], b.terms.log_px[i].to_f64());
             row.log_px += log_px;
+            row.kl -= if table.is_some() { ratio / self.samples as f64 } else { 0.0 };
             row.bounds.add(log_px + ratio);
         }
     }
@@ -101,15 +122,17 @@ impl<F: Real> Inference<'_, F> {
         samples: usize,
         mut out: impl FnMut(usize, &Row) + Send,
     ) {
-        let (vae, p, isa) = (self.vae, self.params, self.ex.isa());
+        let (vae, p, isa, table) = (self.vae, self.params, self.ex.isa(), self.table.as_ref());
         let pass = |first: usize, sampled: &mut Sampled<F>| {
             start();
             let b = &mut sampled.block;
             b.load(isa, first, fill);
             lap(Stage::Gather, None);
             vae.encode(isa, p, b);
-            vae.kl(isa, b);
-            sampled.restart(samples);
+            if table.is_none() {
+                vae.kl(isa, b);
+            }
+            sampled.restart(samples, table.is_none());
             for s in (0..samples).step_by(SAMPLES) {
                 let b = &mut sampled.block;
                 b.samples = SAMPLES.min(samples - s);
@@ -118,7 +141,7 @@ impl<F: Real> Inference<'_, F> {
                 vae.sample(isa, b);
                 vae.decode(isa, p, b);
                 vae.log_px(isa, p, b);
-                sampled.add(vae);
+                sampled.add(isa, vae, table);
                 lap(Stage::Latent, None);
             }
         };

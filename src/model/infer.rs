@@ -1,8 +1,8 @@
 //! A trained model at work: encode, decode and score, in blocks of rows on every thread.
 
 use super::importance::Sampled;
-use super::{Block, Draw, Stats, Vae, threads_used};
-use crate::density::Posterior;
+use super::{Block, Draw, PriorSampler, Stats, Vae, threads_used};
+use crate::density::{Components, Posterior};
 use crate::estimator::Estimator;
 use crate::tensor::{Exec, Par, Params, Precision, Real};
 use elbo_kernels::par::for_each_mut;
@@ -17,7 +17,7 @@ const BLOCK_ROWS: usize = 64;
 pub struct Score {
     /// −log p(x | z), in nats.
     pub reconstruction: f64,
-    /// KL(q(z|x) ‖ p(z)), in nats.
+    /// KL(q(z|x) ‖ p(z)), in nats; of a mixture prior, without draws, [an upper bound](Components::kl_bound) on it.
     pub kl: f64,
 }
 
@@ -34,6 +34,8 @@ pub struct Inference<'m, F> {
     pub(super) vae: &'m Vae,
     pub(super) params: &'m Params<F>,
     pub(super) ex: &'m Exec,
+    /// Of a mixture prior.
+    pub(super) table: Option<Components<F>>,
     blocks: Vec<Block<F>>,
     stop: Option<&'m AtomicBool>,
     /// Blocks of many samples a row, made when they are first asked for.
@@ -120,7 +122,16 @@ impl<'m, F: Real> Inference<'m, F> {
             block
         };
         let blocks = (0..ex.workers()).map(|_| block()).collect();
-        Inference { vae, params, ex, blocks, many: Vec::new(), sampled: Vec::new(), stop: None }
+        Inference {
+            vae,
+            params,
+            ex,
+            table: vae.components(ex.isa(), params),
+            blocks,
+            many: Vec::new(),
+            sampled: Vec::new(),
+            stop: None,
+        }
     }
 
     /// Leaves a sweep over rows unfinished once `stop` is set; its caller looks whether that has happened.
@@ -133,6 +144,11 @@ impl<'m, F: Real> Inference<'m, F> {
     /// The network.
     pub fn vae(&self) -> &'m Vae {
         self.vae
+    }
+
+    /// What draws from the prior.
+    pub fn prior_sampler(&self) -> PriorSampler<F> {
+        self.table.clone().map_or(PriorSampler::StandardNormal, PriorSampler::Mixture)
     }
 
     /// Rows of which each goes through half of the network `halves` times: two operations a weight, where a training
@@ -248,14 +264,14 @@ impl<'m, F: Real> Inference<'m, F> {
         fill: &(impl Fn(usize, &mut [F]) + Sync),
         mut out: impl FnMut(usize, Score) + Send,
     ) {
-        let (vae, p, isa) = (self.vae, self.params, self.ex.isa());
+        let (vae, p, isa, table) = (self.vae, self.params, self.ex.isa(), self.table.as_ref());
         let pass = |first, b: &mut Block<F>| {
             b.load(isa, first, fill);
             vae.encode(isa, p, b);
             vae.posterior().mean(b.eta.rows(b.rows), b.z.rows_mut(b.rows));
             vae.decode(isa, p, b);
             vae.log_px(isa, p, b);
-            vae.kl(isa, b);
+            vae.kl_for(isa, b, table);
         };
         let rows = self.rows(rows, 2);
         sweep(self.ex, &mut self.blocks, rows, pass, |first, b| each_score(first, b, &mut out));
@@ -263,12 +279,12 @@ impl<'m, F: Real> Inference<'m, F> {
 
     /// The terms of the ELBO over all rows, with one draw of z a row.
     pub fn elbo(&mut self, rows: usize, fill: &(impl Fn(usize, &mut [F]) + Sync), draw: &Draw) -> Stats {
-        let (vae, p, isa) = (self.vae, self.params, self.ex.isa());
-        let mut stats = Stats::new(vae.config().latent);
+        let (vae, p, isa, table) = (self.vae, self.params, self.ex.isa(), self.table.as_ref());
+        let mut stats = Stats::new(vae.kl_parts());
         let pass = |first, b: &mut Block<F>| {
             b.load(isa, first, fill);
             draw.fill(first, 0, 1, b.rows, &mut b.eps);
-            vae.forward(isa, p, b);
+            vae.forward_any(isa, p, b, table);
             vae.log_px(isa, p, b);
         };
         let rows = self.rows(rows, 2);
@@ -292,11 +308,11 @@ impl<'m, F: Real> Inference<'m, F> {
         if self.many.first().is_none_or(|b| b.samples != samples) {
             self.many = (0..self.ex.workers()).map(|_| Block::new(vae, block, samples)).collect();
         }
-        let mut stats = Stats::new(vae.config().latent);
+        let (table, mut stats) = (self.table.as_ref(), Stats::new(vae.kl_parts()));
         let pass = |first, b: &mut Block<F>| {
             b.load(isa, first, fill);
             draw.fill(first, 0, samples, b.rows, &mut b.eps);
-            vae.forward_for(isa, p, b, estimator);
+            vae.forward_for(isa, p, b, estimator, table);
             vae.log_px(isa, p, b);
         };
         let rows = Rows { block, unit: UNIT, ..self.rows(rows, 1 + samples) };

@@ -5,38 +5,94 @@
 //! ```
 
 use super::{Block, Vae};
-use crate::density::{Posterior, Prior};
+use crate::density::{Components, Posterior, Prior};
 use crate::estimator::Estimator;
 use crate::tensor::profile::{Stage, lap};
 use crate::tensor::{Isa, Params, Real};
 
 impl Vae {
-    /// The forward half of the rows pass, with the terms that an estimator asks for.
-    pub fn forward_for<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>, estimator: &dyn Estimator<F>) {
-        if !estimator.sampled() {
-            return self.forward(isa, p, b);
+    /// The forward half of the rows pass, with the terms that an estimator asks for. `table` are the components of a
+    /// mixture prior, whose terms are sampled in any case.
+    pub fn forward_for<F: Real>(
+        &self,
+        isa: Isa,
+        p: &Params<F>,
+        b: &mut Block<F>,
+        estimator: &dyn Estimator<F>,
+        table: Option<&Components<F>>,
+    ) {
+        match estimator.sampled() {
+            true => self.forward_sampled(isa, p, b, table),
+            false => self.forward_any(isa, p, b, table),
         }
+    }
+    /// The forward half with the KL in closed form, or sampled where there is none.
+    pub(crate) fn forward_any<F: Real>(
+        &self,
+        isa: Isa,
+        p: &Params<F>,
+        b: &mut Block<F>,
+        table: Option<&Components<F>>,
+    ) {
+        match table {
+            None => self.forward(isa, p, b),
+            Some(_) => self.forward_sampled(isa, p, b, table),
+        }
+    }
+    fn forward_sampled<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>, table: Option<&Components<F>>) {
         self.encode(isa, p, b);
         self.sample(isa, b);
-        self.kl(isa, b);
-        let (n, many) = (b.rows, b.many());
-        self.prior.log_prob(isa, b.z.rows(many), &mut b.terms.log_pz[..many]);
-        self.posterior.log_prob_of(b.eta.rows(n), b.eps.rows(many), &mut b.terms.log_qz[..many]);
+        self.log_densities(isa, b, table);
+        if table.is_none() {
+            self.kl(isa, b);
+        } else {
+            // The mean over samples of log q − log p.
+            let (n, k, terms) = (b.rows, b.samples, &mut b.terms);
+            let mut kl = terms.kl.rows_mut(n);
+            for r in 0..n {
+                let each = (r * k..(r + 1) * k).map(|i| terms.log_qz[i].to_f64() - terms.log_pz[i].to_f64());
+                kl.row(r)[0] = F::from_f64(each.sum::<f64>() / k as f64);
+            }
+        }
         lap(Stage::Latent, None);
         self.decode(isa, p, b);
     }
+    /// log p(z) and log q(z|x) of each sample, from `eta`, `eps` and `z`.
+    pub(crate) fn log_densities<F: Real>(&self, isa: Isa, b: &mut Block<F>, table: Option<&Components<F>>) {
+        let (n, many) = (b.rows, b.many());
+        let (z, log_pz) = (b.z.rows(many), &mut b.terms.log_pz[..many]);
+        match table {
+            None => self.prior.log_prob(isa, z, log_pz),
+            Some(table) => table.log_prob(z, b.shares.rows_mut(many), log_pz),
+        }
+        self.posterior.log_prob_of(b.eta.rows(n), b.eps.rows(many), &mut b.terms.log_qz[..many]);
+    }
+    /// The KL of each row without a draw: in closed form, or its upper bound of a [mixture](Components::kl_bound).
+    pub(crate) fn kl_for<F: Real>(&self, isa: Isa, b: &mut Block<F>, table: Option<&Components<F>>) {
+        let Some(table) = table else { return self.kl(isa, b) };
+        for r in 0..b.rows {
+            let (mean, log_variance) = b.eta.rows(b.rows).row(r).split_at(self.config().latent);
+            b.terms.kl.rows_mut(b.rows).row(r)[0] = F::from_f64(table.kl_bound(mean, log_variance));
+        }
+        lap(Stage::Latent, None);
+    }
 
     /// From `dz`, which the decoder left with the weights of its own parameters, to the posterior's.
-    pub(super) fn sampled_latent_grad<F: Real>(&self, isa: Isa, b: &mut Block<F>) {
+    pub(super) fn sampled_latent_grad<F: Real>(&self, isa: Isa, b: &mut Block<F>, table: Option<&Components<F>>) {
         let (n, many) = (b.rows, b.many());
         let (w, mut dz) = (&mut b.weights, b.dz.rows_mut(many));
         for i in 0..many {
             let path = w.path[i];
             dz.row(i).iter_mut().for_each(|dz| *dz = path * *dz);
-            w.log_pz[i] = path * w.log_pz[i];
             w.log_qz[i] = path * w.log_qz[i];
+            // From here on the prior's weight through z: its own parameters still want the other.
+            w.path[i] = path * w.log_pz[i];
         }
-        self.prior.log_prob_grad(isa, b.z.rows(many), &w.log_pz, dz);
+        let z = b.z.rows(many);
+        match table {
+            None => self.prior.log_prob_grad(isa, z, &w.path, dz),
+            Some(table) => table.log_prob_grad(z, b.shares.rows(many), &w.path, dz),
+        }
         let (eta, eps) = (b.eta.rows(n), b.eps.rows(many));
         let mut d_eta = b.d_eta.rows_mut(n);
         (0..n).for_each(|r| d_eta.row(r).fill(F::ZERO));

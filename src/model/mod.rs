@@ -2,9 +2,12 @@
 
 mod block;
 mod config;
+mod corrupt;
 mod importance;
 mod infer;
 mod latent;
+mod operands;
+mod prior;
 mod stats;
 mod step;
 mod threads;
@@ -12,8 +15,11 @@ mod vae;
 
 pub use block::Block;
 pub use config::{Heads, Hidden, PRESETS, Preset, VaeConfig};
+pub use corrupt::Corruption;
 pub use infer::{Inference, Score};
+pub use prior::{MixturePrior, PriorSampler};
 pub use stats::Stats;
+use step::split;
 pub use step::{Draw, Workspace};
 pub use threads::threads_used;
 pub(crate) use vae::DATA;

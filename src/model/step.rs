@@ -2,27 +2,23 @@
 //! each thread makes tiles of the parameters' gradients from what the blocks left, and where nothing else needs the
 //! gradient, updates the parameters with it on the spot.
 
+use super::operands::{BLOCKS_AT_ONCE, Operands};
 use super::stats::Goal;
-use super::{Block, Stats, Vae, threads_used};
+use super::{Block, Corruption, Stats, Vae, threads_used};
+use crate::density::Components;
 use crate::estimator::{Batch, Estimator};
 use crate::layer::Gradient;
 use crate::tensor::profile::{Stage, lap, start};
-use crate::tensor::{Buffer, Exec, Isa, Mat, Noise, Par, Params, Precision, Real, Slab, Slot, Stream, Tile, Tiles};
-use elbo_kernels::LANES;
-use elbo_kernels::gemm::{Accum, adam_tile, gradient_tile};
-use elbo_kernels::half::Pair;
-use elbo_kernels::panels::MAX_VECTORS;
+use crate::tensor::{Buffer, Exec, Input, Isa, Noise, Par, Params, Precision, Real, Slab, Stream, Tiles};
+use elbo_kernels::gemm::Accum;
 use elbo_kernels::par::{Pieced, for_each_mut, for_each_piece};
-use elbo_kernels::reduce::column_sums;
-use elbo_kernels::update::{self, AdamStep};
+use elbo_kernels::update::AdamStep;
 use rand::Rng;
 use rand_distr::StandardNormal;
 use std::sync::Arc;
 
 /// Rows of a block: enough to keep the arithmetic busy, few enough that a block's activations stay in cache.
 const BLOCK_ROWS: usize = 64;
-/// Blocks of rows that are summed into a tile in one go.
-const BLOCKS_AT_ONCE: usize = 32;
 
 /// Where a pass takes its noise from: the tuple that [`Noise::rng`] is a function of, but for row and sample.
 #[derive(Clone, Copy, Debug)]
@@ -54,7 +50,12 @@ impl Draw {
 /// All memory of a training step, for batches up to a size; a step allocates nothing.
 #[derive(Clone, Debug)]
 pub struct Workspace<F> {
+    /// The batch's, then those of a mixture prior's components.
     blocks: Vec<Block<F>>,
+    /// How many are the batch's.
+    data: usize,
+    table: Option<Components<F>>,
+    corruption: Corruption,
     tiles: Arc<Tiles>,
     precision: Precision,
     par: Par,
@@ -74,7 +75,7 @@ fn block_rows(batch: usize, samples: usize) -> usize {
 
 /// How `rows` rows fall into at most `blocks` blocks: whole eights where there are enough rows, as evenly as can be. Every
 /// block starts at an even row, so that bf16 pairs the same rows whatever the blocks.
-fn split(rows: usize, blocks: usize) -> impl Iterator<Item = (usize, usize)> {
+pub(super) fn split(rows: usize, blocks: usize) -> impl Iterator<Item = (usize, usize)> {
     let unit = if rows >= 8 * blocks { 8 } else { 2 };
     let units = rows.div_ceil(unit);
     (0..blocks).map(move |i| {
@@ -88,20 +89,25 @@ impl<F: Real> Workspace<F> {
     /// like `params`: of their layout and precision.
     pub fn new(vae: &Vae, params: &Params<F>, batch: usize, samples: usize, ex: &Exec) -> Self {
         let precision = params.precision();
-        let flops = vae.flops() * (batch * samples) as f64;
+        let flops = vae.flops_with(samples) * batch as f64;
         let threads = threads_used(flops, ex.threads(), ex.workers());
         let blocks = batch.div_ceil(block_rows(batch, samples));
         // Results may not depend on threads, nor blocks on them where results depend on blocks.
         let count =
             if ex.isa().is_foreign() { blocks } else { blocks.next_multiple_of(threads) }.clamp(1, batch.max(1));
         let capacity = split(batch, count).map(|(_, rows)| rows).max().unwrap_or(0).next_multiple_of(8);
+        let blocks = (0..count).map(|_| Block::new(vae, capacity, samples));
+        let components = vae.component_blocks(if ex.isa().is_foreign() { 1 } else { threads }).into_iter();
         Workspace {
-            blocks: (0..count).map(|_| Block::new(vae, capacity, samples).with_precision(vae, precision)).collect(),
+            blocks: blocks.chain(components).map(|b| b.with_precision(vae, precision)).collect(),
+            data: count,
+            table: vae.component_table(),
+            corruption: Corruption::None,
             tiles: Arc::clone(params.tiles()),
             precision,
             par: if threads == 1 { Par::Sequential } else { ex.par() },
             threads,
-            stats: Stats::new(vae.config().latent),
+            stats: Stats::new(vae.kl_parts()),
             mean_kl: Vec::with_capacity(vae.config().latent),
         }
     }
@@ -111,7 +117,17 @@ impl<F: Real> Workspace<F> {
         self.blocks.iter_mut().for_each(Block::dense);
         self
     }
-    /// The blocks that the last batch was cut into.
+    /// Lets the encoder see the examples corrupted, while the likelihood is of them as they are.
+    #[must_use]
+    pub fn corrupted(mut self, vae: &Vae, corruption: Corruption) -> Self {
+        self.corruption = corruption;
+        for b in &mut self.blocks[..self.data] {
+            let seen = || Input::new(b.eta.capacity(), vae.config().inputs);
+            b.seen = (corruption != Corruption::None).then(seen);
+        }
+        self
+    }
+    /// The blocks that the last batch was cut into, and those of a mixture prior's components, which have no samples.
     pub fn blocks(&self) -> &[Block<F>] {
         &self.blocks
     }
@@ -165,9 +181,11 @@ impl Vae {
         draw: &Draw,
         ws: &'w mut Workspace<F>,
     ) -> &'w Stats {
-        self.each_block(rows, ws, |first, b| {
-            load(isa, b, first, fill, draw);
-            self.forward(isa, p, b);
+        self.encode_prior(isa, p, ws);
+        let corruption = ws.corruption;
+        self.each_block(rows, ws, |first, b, table| {
+            load(isa, b, first, fill, draw, corruption);
+            self.forward_any(isa, p, b, table);
             self.log_px(isa, p, b);
         });
         ws.sum_stats(None);
@@ -188,25 +206,38 @@ impl Vae {
         beta: f64,
         ws: &'w mut Workspace<F>,
     ) -> &'w Stats {
-        self.each_block(rows, ws, |first, b| {
-            load(isa, b, first, fill, draw);
-            self.forward_for(isa, p, b, estimator);
+        self.encode_prior(isa, p, ws);
+        let corruption = ws.corruption;
+        self.each_block(rows, ws, |first, b, table| {
+            load(isa, b, first, fill, draw, corruption);
+            self.forward_for(isa, p, b, estimator, table);
             self.log_px(isa, p, b);
         });
         ws.sum_stats(Some((estimator, beta)));
         &ws.stats
     }
 
-    fn each_block<F: Real>(&self, rows: usize, ws: &mut Workspace<F>, f: impl Fn(usize, &mut Block<F>) + Sync) {
-        let count = ws.blocks.len();
-        for (b, (_, n)) in ws.blocks.iter_mut().zip(split(rows, count)) {
+    fn each_block<F: Real>(
+        &self,
+        rows: usize,
+        ws: &mut Workspace<F>,
+        f: impl Fn(usize, &mut Block<F>, Option<&Components<F>>) + Sync,
+    ) {
+        let (count, table) = (ws.data, ws.table.as_ref());
+        let blocks = &mut ws.blocks[..count];
+        for (b, (_, n)) in blocks.iter_mut().zip(split(rows, count)) {
             b.rows = n;
         }
-        for_each_mut(ws.par, &mut ws.blocks, |i, b| {
+        for_each_mut(ws.par, blocks, |i, b| {
             start();
             let first = split(rows, count).nth(i).map_or(0, |(first, _)| first);
-            f(first, b);
+            f(first, b, table);
         });
+    }
+
+    /// A mixture prior's components, with the present parameters.
+    fn encode_prior<F: Real>(&self, isa: Isa, p: &Params<F>, ws: &mut Workspace<F>) {
+        self.encode_components(isa, p, ws.par, &mut ws.blocks[ws.data..], ws.table.as_mut());
     }
 
     /// The first pass: the objective's terms over a batch of `rows` rows, to [`Workspace::stats`], and all that the second
@@ -223,13 +254,15 @@ impl Vae {
         beta: f64,
         ws: &mut Workspace<F>,
     ) {
-        let alone = !estimator.couples_rows();
+        assert!(ws.table.is_none() || estimator.sampled(), "{estimator:?} wants a KL that {:?} has not", self.mixture);
+        self.encode_prior(isa, p, ws);
+        let (alone, corruption) = (!estimator.couples_rows(), ws.corruption);
         let batch = Batch { rows, beta, mean_kl: &[] };
-        self.each_block(rows, ws, |first, b| {
-            load(isa, b, first, fill, draw);
-            self.forward_for(isa, p, b, estimator);
+        self.each_block(rows, ws, |first, b, table| {
+            load(isa, b, first, fill, draw, corruption);
+            self.forward_for(isa, p, b, estimator, table);
             if alone {
-                self.backward(isa, p, b, estimator, &batch);
+                self.backward(isa, p, b, estimator, &batch, table);
                 self.round(isa, b);
             }
         });
@@ -237,11 +270,19 @@ impl Vae {
             ws.mean_kl();
             let mean_kl = std::mem::take(&mut ws.mean_kl);
             let batch = Batch { mean_kl: &mean_kl, ..batch };
-            self.each_block(rows, ws, |_, b| {
-                self.backward(isa, p, b, estimator, &batch);
+            self.each_block(rows, ws, |_, b, table| {
+                self.backward(isa, p, b, estimator, &batch, table);
                 self.round(isa, b);
             });
             ws.mean_kl = mean_kl;
+        }
+        if let Some(table) = &ws.table {
+            let (data, components) = ws.blocks.split_at_mut(ws.data);
+            for_each_mut(ws.par, components, |_, b| {
+                start();
+                self.component_grads(isa, p, table, data, b);
+                self.round(isa, b);
+            });
         }
         ws.sum_stats(Some((estimator, beta)));
     }
@@ -294,93 +335,17 @@ impl Vae {
     }
 }
 
-/// What a parameter's gradient is made from in some blocks of rows. A thread keeps it from tile to tile, for most tiles
-/// are of the same parameter as the one before.
-struct Operands<'b, F> {
-    /// Of which parameter, and from which block on.
-    of: Option<(Slot, *const Block<F>)>,
-    kind: Kind,
-    count: usize,
-    /// X and dY of each block; of a sum, dY alone.
-    products: [(Mat<'b, F>, Mat<'b, F>); BLOCKS_AT_ONCE],
-    /// The same, rounded.
-    pairs: [(Mat<'b, Pair>, Mat<'b, Pair>); BLOCKS_AT_ONCE],
-}
-
-enum Kind {
-    Product,
-    Pairs,
-    Sum,
-}
-
-impl<'b, F: Real> Operands<'b, F> {
-    fn none() -> Self {
-        let products = [const { (Mat::EMPTY, Mat::EMPTY) }; BLOCKS_AT_ONCE];
-        let pairs = [const { (Mat::EMPTY, Mat::EMPTY) }; BLOCKS_AT_ONCE];
-        Operands { of: None, kind: Kind::Sum, count: 0, products, pairs }
-    }
-    /// Those of a tile's parameter in `blocks`.
-    fn find(&mut self, vae: &Vae, precision: Precision, tile: &Tile, blocks: &'b [Block<F>]) {
-        let of = Some((tile.slot, blocks.as_ptr()));
-        if self.of == of {
-            return;
-        }
-        (self.of, self.count) = (of, blocks.len());
-        for (i, b) in blocks.iter().enumerate() {
-            self.kind = match (vae.gradient(tile.slot, b), precision) {
-                (Gradient::Sum(dy), _) => {
-                    self.products[i] = (Mat::EMPTY, dy);
-                    Kind::Sum
-                }
-                (Gradient::Product(x, dy), Precision::F32) => {
-                    self.products[i] = (x, dy);
-                    Kind::Product
-                }
-                (Gradient::Product(..), Precision::Bf16) => {
-                    let (x, dy) = &b.rounded[tile.slot.index()];
-                    self.pairs[i] = (x.pairs(), dy.pairs());
-                    Kind::Pairs
-                }
-            };
-        }
-    }
-    /// What they add to a tile.
-    fn gradient(&self, isa: Isa, tile: &Tile, accum: Accum, out: &mut [F]) {
-        let (rows, panel, layout) = (tile.rows.clone(), tile.panel, tile.slot.panels());
-        let (products, pairs) = (&self.products[..self.count], &self.pairs[..self.count]);
-        match self.kind {
-            Kind::Product => gradient_tile(isa, products, layout, panel, rows, accum, out),
-            Kind::Pairs => gradient_tile(isa, pairs, layout, panel, rows, accum, F::singles_mut(out)),
-            Kind::Sum => {
-                let panel = layout.panel(panel);
-                for (i, (_, dy)) in products.iter().enumerate() {
-                    let from = dy.data().get(panel.col..).unwrap_or_default();
-                    let add = i > 0 || accum == Accum::Add;
-                    column_sums(isa, dy.rows(), dy.stride(), panel.width, from, out, add);
-                }
-            }
-        }
-    }
-    /// A step of Adam on a tile of the parameter and both moments.
-    fn adam(&self, isa: Isa, step: &AdamStep, tile: &Tile, [p, m, v]: [&mut [F]; 3]) {
-        let (rows, panel, layout) = (tile.rows.clone(), tile.panel, tile.slot.panels());
-        let (products, pairs) = (&self.products[..self.count], &self.pairs[..self.count]);
-        match self.kind {
-            Kind::Product => adam_tile(isa, step, products, layout, panel, rows, [p, m, v]),
-            Kind::Pairs => adam_tile(isa, step, pairs, layout, panel, rows, [p, m, v].map(F::singles_mut)),
-            Kind::Sum => {
-                let mut buffer = [F::ZERO; MAX_VECTORS * LANES];
-                let gradient = &mut buffer[..p.len()];
-                self.gradient(isa, tile, Accum::Replace, gradient);
-                update::adam(isa, step, p, m, v, gradient);
-            }
-        }
-    }
-}
-
 /// A block's rows and noise.
-fn load<F: Real>(isa: Isa, b: &mut Block<F>, first: usize, fill: &(impl Fn(usize, &mut [F]) + Sync), draw: &Draw) {
+fn load<F: Real>(
+    isa: Isa,
+    b: &mut Block<F>,
+    first: usize,
+    fill: &(impl Fn(usize, &mut [F]) + Sync),
+    draw: &Draw,
+    corruption: Corruption,
+) {
     b.load(isa, first, fill);
+    b.corrupt(isa, corruption, draw, first);
     lap(Stage::Gather, None);
     draw.fill(first, 0, b.samples, b.rows, &mut b.eps);
     lap(Stage::Noise, None);
@@ -389,7 +354,7 @@ fn load<F: Real>(isa: Isa, b: &mut Block<F>, first: usize, fill: &(impl Fn(usize
 impl<F: Real> Workspace<F> {
     fn sum_stats(&mut self, goal: Goal<'_, F>) {
         self.stats.clear();
-        for b in &self.blocks {
+        for b in &self.blocks[..self.data] {
             self.stats.add_block(b, goal);
         }
     }

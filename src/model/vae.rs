@@ -5,13 +5,13 @@
 //!     dη ← ∂T ← dz ← decoder ← dη_x ← w · ∂ log p(x|z)              dη ← w · ∂ KL
 //! ```
 
-use super::{Block, Heads, Hidden, VaeConfig};
-use crate::density::{AnyLikelihood, DiagonalGaussian, Posterior, Prior, StandardNormal};
+use super::{Block, Heads, Hidden, MixturePrior, VaeConfig};
+use crate::density::{AnyLikelihood, Components, DiagonalGaussian, Posterior, Prior, PriorKind, StandardNormal};
 use crate::error::Result;
 use crate::estimator::{Batch, Estimator};
 use crate::layer::{Activation, AnyLayer, Cache, Chain, Concat, Dense, Gated, Gradient, Layer, Sides};
 use crate::tensor::profile::{Stage, lap};
-use crate::tensor::{Buffer, Isa, Layout, Mat, Params, Real, Slot};
+use crate::tensor::{Buffer, Entry, Isa, Layout, Mat, Params, Real, Slot};
 use std::sync::Arc;
 
 /// What the first of a step's [stages](Vae::stages) is called.
@@ -27,6 +27,8 @@ pub struct Vae {
     pub(super) likelihood: Arc<dyn AnyLikelihood>,
     pub(super) posterior: DiagonalGaussian,
     pub(super) prior: StandardNormal,
+    /// In the standard normal's place.
+    pub(super) mixture: Option<MixturePrior>,
 }
 
 fn hidden(config: &VaeConfig, layout: &mut Layout, inputs: usize, outputs: usize) -> Arc<dyn AnyLayer> {
@@ -50,14 +52,15 @@ fn heads(config: &VaeConfig, layout: &mut Layout, inputs: usize) -> Arc<dyn AnyL
 
 fn encoder(config: &VaeConfig, layout: &mut Layout) -> Chain {
     let (mut layers, mut width) = (Vec::new(), config.inputs);
+    let learns = matches!(config.prior, PriorKind::Vamp(_));
     for (i, &next) in config.hidden.iter().enumerate() {
         let add = |l: &mut Layout| l.scope(i, |l| hidden(config, l, width, next));
-        // Nobody differentiates by x, so the first layer needs no transpose.
-        layers.push(if i == 0 { layout.without_input_gradient(add) } else { add(layout) });
+        // Nobody differentiates by x, so the first layer needs no transpose; but for learned pseudo-inputs.
+        layers.push(if i == 0 && !learns { layout.without_input_gradient(add) } else { add(layout) });
         width = next;
     }
     let add = |l: &mut Layout| heads(config, l, width);
-    layers.push(if layers.is_empty() { layout.without_input_gradient(add) } else { add(layout) });
+    layers.push(if layers.is_empty() && !learns { layout.without_input_gradient(add) } else { add(layout) });
     Chain::new(layers)
 }
 
@@ -86,14 +89,16 @@ impl Vae {
         let outputs = config.likelihood.eta_cols(config.inputs);
         let decoder = layout.scope("decoder", |l| decoder(config, l, outputs));
         let likelihood = layout.scope("likelihood", |l| config.likelihood.build(l, config.inputs));
+        let mixture = layout.scope("prior", |l| MixturePrior::new(config, l));
         Ok(Vae {
             config: config.clone(),
             layout,
             encoder,
             decoder,
             likelihood,
-            posterior: DiagonalGaussian::new(config.latent),
+            posterior: DiagonalGaussian::new(config.latent).bounded(config.log_variance),
             prior: StandardNormal::new(config.latent),
+            mixture,
         })
     }
     /// What it was built from.
@@ -112,20 +117,39 @@ impl Vae {
     pub fn posterior(&self) -> &DiagonalGaussian {
         &self.posterior
     }
-    /// p(z).
+    /// p(z), unless it is a [mixture](Self::mixture).
     pub fn prior(&self) -> &StandardNormal {
         &self.prior
     }
+    /// p(z), where it is a mixture.
+    pub fn mixture(&self) -> Option<&MixturePrior> {
+        self.mixture.as_ref()
+    }
     /// Multiplications and additions of one training step per example: three products a weight, two for the first
-    /// layer, whose input's gradient nobody needs.
+    /// layer, whose input's gradient nobody needs. What a mixture prior's components cost is left out.
     pub fn flops(&self) -> f64 {
-        let weights = self.layout.entries().iter().filter(|e| !e.vector);
-        weights.map(|e| 2.0 * e.slot.count() as f64 * if e.slot.has_transpose() { 3.0 } else { 2.0 }).sum()
+        self.flops_with(1)
+    }
+    /// The same with `samples` samples of z an example: the decoder works for each.
+    pub fn flops_with(&self, samples: usize) -> f64 {
+        let of_prior = |slot| self.mixture.is_some_and(|mixture| mixture.owns(slot));
+        let weights = self.layout.entries().iter().filter(|e| !e.vector && !of_prior(e.slot));
+        let each = weights.map(|e| {
+            let rows = if self.is_of_encoder(e) { 1.0 } else { samples as f64 };
+            2.0 * rows * e.slot.count() as f64 * if e.slot.has_transpose() { 3.0 } else { 2.0 }
+        });
+        each.sum()
+    }
+    /// Whether a parameter meets each example once, and not each sample of it.
+    pub(crate) fn is_of_encoder(&self, entry: &Entry) -> bool {
+        entry.name.starts_with("encoder.")
     }
 
     /// `x` to the posterior's parameters `eta`.
     pub fn encode<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>) {
-        self.encoder.forward(isa, p, b.x.rows(b.rows), &mut b.eta, &mut b.encoder);
+        let x = b.seen.as_ref().unwrap_or(&b.x).rows(b.rows);
+        self.encoder.forward(isa, p, x, &mut b.eta, &mut b.encoder);
+        self.posterior.bound(b.eta.rows_mut(b.rows));
     }
     /// `eta` and `eps` to latents `z`.
     pub fn sample<F: Real>(&self, isa: Isa, b: &mut Block<F>) {
@@ -161,7 +185,9 @@ impl Vae {
         self.decode(isa, p, b);
     }
 
-    /// The backward half of the rows pass: the terms' values, their weights, and every delta.
+    /// The backward half of the rows pass: the terms' values, their weights, and every delta. `table` as in
+    /// [`forward_for`](Self::forward_for).
+    #[allow(clippy::too_many_arguments, reason = "a block's inputs, once")]
     pub fn backward<F: Real>(
         &self,
         isa: Isa,
@@ -169,6 +195,7 @@ impl Vae {
         b: &mut Block<F>,
         estimator: &dyn Estimator<F>,
         batch: &Batch,
+        table: Option<&Components<F>>,
     ) {
         let (n, many) = (b.rows, b.many());
         let likelihood = F::likelihood(&*self.likelihood);
@@ -184,22 +211,25 @@ impl Vae {
         let z = b.z.rows(many);
         self.decoder.backward_rows(isa, p, z, &b.spent, &mut b.out, Some(&mut b.dz), &mut b.decoder);
         if estimator.sampled() {
-            self.sampled_latent_grad(isa, b);
+            self.sampled_latent_grad(isa, b, table);
         } else {
             let (eta, eps, dz, weights) = (b.eta.rows(n), b.eps.rows(many), b.dz.rows(many), b.weights.kl.rows(n));
             self.posterior.sample_and_kl_grad(isa, &self.prior, eta, eps, dz, weights, b.d_eta.rows_mut(n));
         }
+        self.posterior.bound_grad(b.eta.rows(n), b.d_eta.rows_mut(n));
         lap(Stage::Latent, None);
-        self.encoder.backward_rows(isa, p, b.x.rows(n), &b.eta, &mut b.d_eta, None, &mut b.encoder);
+        let x = b.seen.as_ref().unwrap_or(&b.x).rows(n);
+        self.encoder.backward_rows(isa, p, x, &b.eta, &mut b.d_eta, None, &mut b.encoder);
     }
 
     /// What a parameter's gradient is made from in a block that has been through [`backward`](Self::backward).
     pub fn gradient<'a, F: Real>(&self, slot: Slot, b: &'a Block<F>) -> Gradient<'a, F> {
         let (n, many) = (b.rows, b.many());
-        let of_encoder = || self.encoder.gradient(slot, b.x.rows(n), b.d_eta.rows(n), &b.encoder);
+        let of_encoder = || self.encoder.gradient(slot, b.seen(), b.d_eta.rows(n), &b.encoder);
         let of_decoder = || self.decoder.gradient(slot, b.z.rows(many), b.out.rows(many), &b.decoder);
         let of_likelihood = || F::likelihood(&*self.likelihood).gradient(slot, many, &b.likelihood);
-        match of_encoder().or_else(of_decoder).or_else(of_likelihood) {
+        let of_prior = || self.mixture.as_ref().and_then(|mixture| mixture.gradient(slot, b));
+        match of_encoder().or_else(of_decoder).or_else(of_likelihood).or_else(of_prior) {
             Some(gradient) => gradient,
             None => panic!("parameter {} belongs to no part of the model", slot.index()),
         }
@@ -225,6 +255,7 @@ impl Vae {
     /// Which side of its kinks each unit of a block is on, after [`forward`](Self::forward).
     pub fn kinks<F: Real>(&self, b: &Block<F>, sides: &mut Sides) {
         self.encoder.kinks(b.rows, &b.eta, &b.encoder, sides);
+        self.posterior.kinks(b.eta.rows(b.rows), sides);
         self.decoder.kinks(b.many(), &b.out, &b.decoder, sides);
         F::likelihood(&*self.likelihood).kinks(b.x.rows(b.rows), b.out.rows(b.many()), sides);
     }

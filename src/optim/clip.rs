@@ -1,4 +1,4 @@
-//! Clipping by the global norm.
+//! Clipping by the global norm, and normalising by each parameter's.
 
 use super::{CHUNK, middle};
 use crate::tensor::{Isa, Layout, Par, Real, Slab};
@@ -56,4 +56,18 @@ pub fn clip_global_norm<F: Real>(isa: Isa, par: Par, layout: &Layout, grads: &mu
         scale(par, grads.data_mut(), F::from_f64(factor));
     }
     norm
+}
+
+/// Divides each parameter's gradient by its Euclidean norm: g / (‖g‖ + 1e-7), for each weight and each bias of its own (the
+/// training of Norouzi, Fleet and Norouzi 2020). A norm that is not finite leaves its gradient as it is, for the caller to
+/// report. Panics when the gradients are not of the layout.
+pub fn normalize_each<F: Real>(isa: Isa, par: Par, layout: &Layout, grads: &mut Slab<F>) {
+    assert_eq!(grads.data().len(), layout.len(), "gradients of another layout");
+    for entry in layout.entries() {
+        let gradient = &mut grads.data_mut()[entry.slot.range()];
+        let norm = sum_squares(isa, par, gradient).sqrt();
+        if norm.is_finite() {
+            scale(par, gradient, F::from_f64(1.0 / (norm + 1e-7)));
+        }
+    }
 }

@@ -1,11 +1,13 @@
 //! Optimizers, learning-rate schedules and gradient clipping. They know slabs of numbers, and nothing of layers.
 
+mod average;
 mod clip;
 mod config;
 mod optimizer;
 mod schedule;
 
-pub use clip::{clip_global_norm, global_norm};
+pub use average::{average_decay, average_into};
+pub use clip::{clip_global_norm, global_norm, normalize_each};
 pub use config::{OptimizerConfig, OptimizerKind};
 pub use optimizer::Optimizer;
 pub use schedule::Schedule;

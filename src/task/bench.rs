@@ -112,7 +112,8 @@ impl Bench {
                 laps: &laps,
                 seconds: seconds.iter().sum(),
                 steps: (seconds.len() * (used / batch)) as f64,
-                rows: batch * Estimator::<f32>::samples(&self.config.estimator()),
+                rows: batch,
+                samples: Estimator::<f32>::samples(&self.config.estimator()),
                 threads: threads_used,
                 peak_gflops: peak_gflops / ex.workers() as f64,
             };
@@ -122,7 +123,8 @@ impl Bench {
         let speed = |seconds: f64| used as f64 / seconds;
         let (fastest, slowest) = (seconds[0], seconds[seconds.len() - 1]);
         let samples_per_second = speed(median(&seconds));
-        let gflops = samples_per_second * trainer.vae().flops() / 1e9;
+        let samples = Estimator::<f32>::samples(&self.config.estimator());
+        let gflops = samples_per_second * trainer.vae().flops_with(samples) / 1e9;
         Ok(BenchReport {
             samples_per_second,
             spread: (speed(slowest), speed(fastest)),

@@ -1,9 +1,8 @@
 //! New rows: latents from the prior, decoded.
 
 use super::{check_size, check_some, decode};
-use crate::density::Prior;
 use crate::error::Result;
-use crate::model::{Inference, Vae};
+use crate::model::Inference;
 use crate::tensor::{Noise, Stream};
 use ndarray::Array2;
 
@@ -12,13 +11,14 @@ use ndarray::Array2;
 ///
 /// # Errors
 /// No rows, or more than fit in memory.
-pub fn sample_latents(vae: &Vae, count: usize, seed: u64) -> Result<Array2<f32>> {
+pub fn sample_latents(inference: &Inference<'_, f32>, count: usize, seed: u64) -> Result<Array2<f32>> {
+    let latent = inference.vae().config().latent;
     check_some(count)?;
-    check_size(count, vae.config().latent)?;
-    let (mut z, noise) = (Array2::zeros((count, vae.config().latent)), Noise::new(seed));
+    check_size(count, latent)?;
+    let (mut z, noise, prior) = (Array2::zeros((count, latent)), Noise::new(seed), inference.prior_sampler());
     for (r, mut row) in z.rows_mut().into_iter().enumerate() {
         let mut rng = noise.rng(Stream::Sample, 0, r as u64, 0);
-        Prior::<f32>::sample(vae.prior(), &mut rng, row.as_slice_mut().unwrap_or_default());
+        prior.sample(&mut rng, row.as_slice_mut().unwrap_or_default());
     }
     Ok(z)
 }
@@ -29,6 +29,6 @@ pub fn sample_latents(vae: &Vae, count: usize, seed: u64) -> Result<Array2<f32>>
 /// As [`sample_latents`].
 pub fn sample(inference: &mut Inference<'_, f32>, count: usize, seed: u64) -> Result<Array2<f32>> {
     check_size(count, inference.vae().config().inputs)?;
-    let z = sample_latents(inference.vae(), count, seed)?;
+    let z = sample_latents(inference, count, seed)?;
     decode(inference, z.view())
 }

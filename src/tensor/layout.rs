@@ -210,6 +210,15 @@ impl<F: Real> Slab<F> {
     pub fn set(&mut self, slot: &Slot, row: usize, col: usize, value: F) {
         self.data[slot.offset + slot.panels.index(row, col)] = value;
     }
+    /// One row of a slot, of as many columns as it has.
+    pub fn row_into(&self, slot: &Slot, row: usize, out: &mut [F]) {
+        for j in 0..slot.panels.count() {
+            let panel = slot.panels.panel(j);
+            let len = panel.width.min(slot.cols() - panel.col);
+            let at = slot.offset + panel.offset + row * panel.width;
+            out[panel.col..][..len].copy_from_slice(&self.data[at..at + len]);
+        }
+    }
     /// A slot as plain (out, in) rows and columns, PyTorch's layout of a weight; a vector as (out, 1).
     pub fn unpack(&self, slot: &Slot) -> Array2<F> {
         let mut out = Array2::default((slot.cols(), slot.rows()));

@@ -27,6 +27,8 @@ pub enum Stream {
     Data = 8,
     /// Directions and points of gradient checks.
     Check = 9,
+    /// Corruption of what the encoder sees.
+    Corrupt = 10,
 }
 
 /// A seed, from which every generator of a run is derived.

@@ -21,10 +21,11 @@ pub const CHECKPOINT_FILE: &str = "checkpoint";
 /// Settings that may change from one part of a run to the next: where the data lie, and when to stop.
 pub(super) const FREE: [&str; 3] = ["data", "epochs", "patience"];
 /// Settings that are fitted to the number of epochs, and so may change with it.
-const FITTED: [&str; 3] = ["warmup-epochs", "cycle-epochs", "schedule"];
+const FITTED: [&str; 4] = ["warmup-epochs", "cycle-epochs", "capacity-epochs", "schedule"];
 
 const KIND: &str = "checkpoint";
 const PARAMS: &str = "params.";
+const AVERAGE: &str = "average.";
 const RECONSTRUCTION: &str = "sums.reconstruction";
 const KL: &str = "sums.kl";
 const OBJECTIVE: &str = "sums.objective";
@@ -84,6 +85,9 @@ pub(super) fn write(path: &Path, trainer: &Trainer, settings: &Settings, data: &
     let mut all = pack(layout, trainer.params().values(), PARAMS);
     for (name, slab) in optimizer.state() {
         all.extend(pack(layout, slab, &format!("{name}.")));
+    }
+    if let Some(average) = trainer.average() {
+        all.extend(pack(layout, average.values(), AVERAGE));
     }
     all.push(Tensor::new(RECONSTRUCTION, &[1], vec![state.sums.reconstruction]));
     all.push(Tensor::new(KL, &[state.sums.kl.len()], state.sums.kl.clone()));
@@ -160,7 +164,7 @@ impl Checkpoint {
         let (layout, m, file) = (trainer.vae().layout().clone(), &self.metadata, &self.file);
         self.check_names(trainer)?;
         let reconstruction = file.get::<f64>(RECONSTRUCTION, &[1])?[0];
-        let kl = file.get::<f64>(KL, &[trainer.config().vae.latent])?.to_vec();
+        let kl = file.get::<f64>(KL, &[trainer.vae().kl_parts()])?.to_vec();
         let sum = |name: &str| match self.has_sum(name, trainer) {
             true => Ok(Some(file.get::<f64>(name, &[1])?[0])),
             false => Ok(None),
@@ -178,6 +182,10 @@ impl Checkpoint {
             best,
         };
         check_tensors(&layout, file, PARAMS)?;
+        if trainer.average().is_some() {
+            check_tensors(&layout, file, AVERAGE)?;
+        }
+        trainer.restore_average(|average| unpack_into(&layout, file, AVERAGE, average))?;
         trainer.restore(state, |params, optimizer| {
             unpack_into(&layout, file, PARAMS, params)?;
             optimizer.restore(m.optimizer_steps, |name, slab| unpack_into(&layout, file, &format!("{name}."), slab))
@@ -192,7 +200,9 @@ impl Checkpoint {
 
     /// Every tensor has a place to go to.
     fn check_names(&self, trainer: &Trainer) -> Result<()> {
-        let parts: Vec<&str> = trainer.optimizer().state().iter().map(|(name, _)| *name).chain(["params"]).collect();
+        let mut parts: Vec<&str> =
+            trainer.optimizer().state().iter().map(|(name, _)| *name).chain(["params"]).collect();
+        parts.extend(trainer.average().map(|_| "average"));
         let known = |name: &str| match name {
             RECONSTRUCTION | KL => true,
             OBJECTIVE | BOUND => self.has_sum(name, trainer),

@@ -5,9 +5,25 @@ use crate::data::{Binarize, Dataset, View, expect_memory};
 use crate::density::Domain;
 use crate::error::{Error, Result};
 use crate::estimator::{BetaSchedule, FreeBits, Objective, ObjectiveKind, PathGradient};
-use crate::model::{Preset, Vae, VaeConfig};
+use crate::model::{Corruption, Preset, Vae, VaeConfig};
 use crate::optim::{OptimizerConfig, OptimizerKind, Schedule};
 use crate::tensor::{Isa, Precision};
+
+/// A capacity of the latents that rises linearly (Burgess et al. 2018, section 5).
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Capacity {
+    /// Nats that the KL is drawn to in the end.
+    pub nats: f64,
+    /// Steps until then.
+    pub steps: u64,
+}
+
+impl Capacity {
+    /// The nats at a step, counted from 0.
+    pub fn at(self, step: u64) -> f64 {
+        BetaSchedule::Linear { beta: self.nats, warmup: self.steps }.at(step)
+    }
+}
 
 /// A training run's choices. Two runs with equal configurations and data end in the same bytes.
 #[derive(Clone, PartialEq, Debug)]
@@ -32,12 +48,20 @@ pub struct TrainConfig {
     pub gradient: PathGradient,
     /// KL below which a group of latents is not pressed further.
     pub free_bits: Option<FreeBits>,
+    /// Nats that the KL is drawn to, and the steps over which they rise from 0 to that.
+    pub capacity: Option<Capacity>,
     /// Largest global norm of a gradient.
     pub clip: Option<f64>,
+    /// Whether the gradient of each parameter is divided by its norm.
+    pub normalize: bool,
+    /// The decay of a moving average of the parameters, which is then the model.
+    pub average: Option<f64>,
     /// How grey values become binary.
     pub binarize: Binarize,
     /// Where the bias of the decoder's output starts.
     pub output_bias: OutputBias,
+    /// What the encoder sees of the examples.
+    pub corrupt: Corruption,
     /// Epochs without improvement on the validation split after which training stops.
     pub patience: Option<u64>,
     /// What the operands of matrix products are rounded to.
@@ -60,9 +84,13 @@ impl TrainConfig {
             samples: 1,
             gradient: PathGradient::Plain,
             free_bits: None,
+            capacity: None,
             clip: None,
+            normalize: false,
+            average: None,
             binarize: Binarize::None,
             output_bias: OutputBias::Init,
+            corrupt: Corruption::None,
             patience: None,
             precision: Precision::F32,
             seed: 0,
@@ -83,7 +111,26 @@ impl TrainConfig {
         }
     }
     fn build_objective(&self) -> Result<Objective> {
-        self.objective.build(self.samples, self.gradient, self.free_bits, true)
+        let objective = self.base_objective()?;
+        let Some(Capacity { nats, .. }) = self.capacity else { return Ok(objective) };
+        if !(nats.is_finite() && nats >= 0.0) {
+            return Err(Error::input(format!("the capacity must be a number of nats from 0 up, not {nats}")));
+        }
+        if self.free_bits.is_some() || !matches!(objective, Objective::Elbo(_)) {
+            return Err(Error::input(
+                "a capacity is of the plain ELBO, under the standard prior and without free bits",
+            )
+            .hint("leave --capacity out, or --objective, --gradient, --prior and --free-bits"));
+        }
+        Ok(objective.with_capacity(Some(nats)))
+    }
+    fn base_objective(&self) -> Result<Objective> {
+        self.objective.build(self.samples, self.gradient, self.free_bits, self.vae.prior.closed_form())
+    }
+    /// The objective at a step: its capacity may still be rising.
+    pub fn estimator_at(&self, step: u64) -> Objective {
+        let rising = self.capacity.map(|capacity| capacity.at(step));
+        self.estimator().with_capacity(rising)
     }
     /// Falls back to f32 where the instruction set has no products of bf16, and says so.
     pub fn fit_precision(&mut self, isa: Isa) -> Option<String> {
@@ -114,11 +161,20 @@ impl TrainConfig {
         if let Some(c) = self.clip.filter(|c| !(c.is_finite() && *c > 0.0)) {
             return Err(Error::input(format!("the clipping norm must be a positive number, not {c}")));
         }
+        if let Some(decay) = self.average.filter(|decay| !(*decay > 0.0 && *decay < 1.0)) {
+            return Err(Error::input(format!("the average's decay lies between 0 and 1, and {decay} does not"))
+                .hint("--average 0.999, for example"));
+        }
+        if self.normalize && self.clip.is_some() {
+            return Err(Error::input("gradients are both normalised and clipped")
+                .hint("normalised ones have norm 1 for each parameter: leave --clip out"));
+        }
         if let Some(patience) = self.patience {
             positive(patience, "the epochs of patience")?;
         }
         self.build_objective()?;
         self.output_bias.check(&self.vae)?;
+        self.corrupt.check()?;
         self.check_schedules(data.train().len())?;
         if self.patience.is_some() && data.validation().is_none() {
             return Err(Error::input("early stopping goes by the validation split, and there is none")
@@ -133,17 +189,22 @@ impl TrainConfig {
     /// # Errors
     /// How much is needed, and how much there is.
     pub(super) fn check_memory(&self, vae: &Vae, rows: usize) -> Result<()> {
-        let VaeConfig { hidden, inputs, latent, likelihood, .. } = &self.vae;
+        let VaeConfig { hidden, inputs, latent, likelihood, prior, .. } = &self.vae;
         let eta = likelihood.eta_cols(*inputs);
         // Both networks have the hidden layers, and every layer an output and its derivative; a decoder's row for each sample.
         let hidden = hidden.iter().sum::<usize>();
         let row =
             (2 * (hidden + latent + eta)).saturating_mul(self.samples).saturating_add(2 * (hidden + latent) + inputs);
+        // Each component of a mixture is a row, and has a share in each sample.
+        let components = (prior.components() as u64)
+            .saturating_mul((2 * (hidden + latent + inputs) as u64).saturating_add((rows * self.samples) as u64));
         let slabs = match self.optimizer.kind {
             OptimizerKind::Adam | OptimizerKind::AdamW => 4,
             OptimizerKind::Sgd => 3,
-        };
-        let numbers = (vae.layout().len() as u64 * slabs).saturating_add((rows as u64).saturating_mul(row as u64));
+        } + u64::from(self.average.is_some());
+        let numbers = (vae.layout().len() as u64 * slabs)
+            .saturating_add((rows as u64).saturating_mul(row as u64))
+            .saturating_add(components);
         let what = format!("training {} parameters in batches of {rows} rows", vae.layout().count());
         expect_memory(numbers.saturating_mul(size_of::<f32>() as u64), &what)
             .map_err(|e| e.hint("choose a smaller --hidden, --latent, --batch-size or --samples"))
@@ -155,7 +216,9 @@ impl TrainConfig {
         let total = total.ok_or_else(|| Error::input(format!("{} epochs are too many steps to count", self.epochs)))?;
         let (_, beta) = self.beta.check(total)?;
         let (_, schedule) = self.schedule.check(total)?;
-        beta.or(schedule).map_or(Ok(()), |why| {
+        let capacity = self.capacity.filter(|c| c.steps > total);
+        let capacity = capacity.map(|c| format!("the capacity rises for {} steps, and the run has {total}", c.steps));
+        beta.or(schedule).or(capacity).map_or(Ok(()), |why| {
             Err(Error::input(format!("a schedule does not fit the run: {why}"))
                 .hint("shorten it, train for more epochs, or let its check(steps) fit it"))
         })

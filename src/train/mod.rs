@@ -27,7 +27,7 @@ mod trainer;
 
 #[cfg(feature = "files")]
 pub use checkpoint::{CHECKPOINT_FILE, CheckpointInfo};
-pub use config::{TrainConfig, check_data};
+pub use config::{Capacity, TrainConfig, check_data};
 pub use evaluate::{Evaluation, Metrics, active_units, evaluate, evaluate_objective, filler};
 #[cfg(feature = "files")]
 pub use metrics::{METRICS_FILE, MetricsLine, MetricsTerms};

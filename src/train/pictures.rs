@@ -3,7 +3,6 @@
 use super::metrics::curves;
 use super::{METRICS_FILE, MetricsLine, SavedModel, filler};
 use crate::data::{Binarize, Dataset, ImageShape};
-use crate::density::Prior;
 use crate::error::Result;
 use crate::model::Inference;
 use crate::report::{curve, grid, points};
@@ -61,7 +60,7 @@ fn samples(
     count: usize,
     from_likelihood: bool,
 ) -> Array2<f32> {
-    let (prior, likelihood) = (model.vae.prior(), model.vae.likelihood::<f32>());
+    let (prior, likelihood) = (inference.prior_sampler(), model.vae.likelihood::<f32>());
     let mut out = Array2::zeros((count, model.vae.config().inputs));
     let latent = |row: usize, z: &mut [f32]| prior.sample(&mut noise.rng(Stream::Sample, 0, row as u64, 0), z);
     inference.decode(count, &latent, |row, eta, mean| {

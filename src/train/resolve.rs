@@ -1,12 +1,12 @@
 //! From settings, as written, to a checked configuration, and back.
 
-use super::{OutputBias, Settings, TrainConfig};
+use super::{Capacity, OutputBias, Settings, TrainConfig};
 use crate::data::{Binarize, Dataset, View};
-use crate::density::LikelihoodKind;
+use crate::density::{LikelihoodKind, PriorKind};
 use crate::error::{Error, Result};
 use crate::estimator::{BetaSchedule, Objective, ObjectiveKind, PathGradient};
 use crate::layer::{Activation, InitScheme, activation_name, parse_activation};
-use crate::model::{Heads, Hidden, Preset, VaeConfig};
+use crate::model::{Corruption, Heads, Hidden, Preset, VaeConfig};
 use crate::nearest::unknown;
 use crate::optim::{OptimizerConfig, OptimizerKind};
 use std::str::FromStr;
@@ -53,7 +53,13 @@ impl Settings {
             None => None,
         };
         (config.objective, config.samples, config.gradient) = self.objective_parts()?;
+        let (capacity, warning) = self.capacity(steps_per_epoch, total)?;
+        config.capacity = capacity;
+        warnings.extend(warning.map(|w| format!("{WARNING}{w}")));
+        config.corrupt = parse(&self.corrupt, "corrupt", config.corrupt)?;
         config.clip = self.clip;
+        config.average = self.average;
+        config.normalize = self.normalize_gradients.unwrap_or(config.normalize);
         config.precision = parse(&self.precision, "precision", config.precision)?;
         config.binarize = parse(&self.binarize, "binarize", config.binarize)?;
         config.output_bias = parse(&self.output_bias, "output-bias", config.output_bias)?;
@@ -89,6 +95,8 @@ impl Settings {
             latent: self.latent.unwrap_or(base.latent),
             heads: named(&self.heads, "heads", base.heads, &Heads::ALL)?,
             likelihood: parse(&self.likelihood, "likelihood", base.likelihood)?,
+            prior: parse(&self.prior, "prior", base.prior)?,
+            log_variance: self.log_variance.or(base.log_variance),
             init: named(&self.init, "init", base.init, &InitScheme::ALL)?,
             ..base
         })
@@ -157,19 +165,15 @@ impl Settings {
     ///
     /// # Errors
     /// Unknown names (with the nearest), and parts that do not go together: see [`ObjectiveKind::build`].
-    pub fn objective_for(&self, _vae: &VaeConfig) -> Result<Objective> {
+    pub fn objective_for(&self, vae: &VaeConfig) -> Result<Objective> {
         let (kind, samples, gradient) = self.objective_parts()?;
         let free_bits = self.free_bits.as_deref().map(str::parse).transpose().map_err(|e: Error| e.at("free-bits"))?;
-        kind.build(samples, gradient, free_bits, true)
+        kind.build(samples, gradient, free_bits, vae.prior.closed_form())
     }
 
     fn beta(&self, steps_per_epoch: u64) -> Result<BetaSchedule> {
         let beta = self.beta.unwrap_or(1.0);
-        let steps = |epochs: f64, what: &str| match epochs {
-            // Whole steps; saturates where no run is as long.
-            e if e.is_finite() && e >= 0.0 => Ok((e * steps_per_epoch as f64).round() as u64),
-            e => Err(Error::input(format!("{what} must be a number of epochs from 0 up, not {e}"))),
-        };
+        let steps = |epochs, what| steps(epochs, steps_per_epoch, what);
         match (self.warmup_epochs, self.cycle_epochs, self.cycle_ratio) {
             (None, None, None) => Ok(BetaSchedule::Constant(beta)),
             (Some(epochs), None, None) => Ok(BetaSchedule::Linear { beta, warmup: steps(epochs, "warmup-epochs")? }),
@@ -182,6 +186,22 @@ impl Settings {
                 .hint("a warm-up rises once, cycles rise over and over: leave one out")),
             (_, None, Some(_)) => Err(Error::input("cycle-ratio is set, and cycle-epochs is not")),
         }
+    }
+
+    /// The capacity, and a warning where its rise is cut to the run.
+    fn capacity(&self, steps_per_epoch: u64, total: u64) -> Result<(Option<Capacity>, Option<String>)> {
+        let Some(nats) = self.capacity else {
+            return match self.capacity_epochs {
+                None => Ok((None, None)),
+                Some(_) => Err(Error::input("capacity-epochs is set, and capacity is not")),
+            };
+        };
+        let asked = steps(self.capacity_epochs.unwrap_or(0.0), steps_per_epoch, "capacity-epochs")?;
+        let warning = (asked > total && total > 0).then(|| {
+            format!("the capacity's rise over {asked} steps is longer than the run of {total}; it is cut to {total}")
+        });
+        let steps = if warning.is_some() { total } else { asked };
+        Ok((Some(Capacity { nats, steps }), warning))
     }
 
     /// A network spelled out in full: every choice that makes it, and no other.
@@ -199,6 +219,8 @@ impl Settings {
             activation,
             heads: name(&Heads::ALL.map(|(name, heads)| (name, heads == vae.heads))),
             likelihood: Some(vae.likelihood.to_string()),
+            log_variance: vae.log_variance,
+            prior: (vae.prior != PriorKind::StandardNormal).then(|| vae.prior.to_string()),
             init: name(&InitScheme::ALL.map(|(name, init)| (name, init == vae.init))),
             ..Settings::default()
         }
@@ -231,6 +253,8 @@ impl Settings {
             weight_decay: Some(optimizer.weight_decay),
             schedule: Some(config.schedule.to_string()),
             clip: config.clip,
+            average: config.average,
+            normalize_gradients: config.normalize.then_some(true),
             precision: Some(config.precision.to_string()),
             objective: (config.objective != ObjectiveKind::Elbo).then(|| config.objective.to_string()),
             samples: (config.samples != 1 || config.objective != ObjectiveKind::Elbo).then_some(config.samples),
@@ -240,10 +264,21 @@ impl Settings {
             cycle_epochs: cycle.map(|(epochs, _)| epochs),
             cycle_ratio: cycle.map(|(_, ratio)| ratio),
             free_bits: config.free_bits.map(|free_bits| free_bits.to_string()),
+            capacity: config.capacity.map(|capacity| capacity.nats),
+            capacity_epochs: config.capacity.map(|capacity| epochs(capacity.steps)),
+            corrupt: (config.corrupt != Corruption::None).then(|| config.corrupt.to_string()),
             patience: config.patience,
             seed: Some(config.seed),
             ..Settings::from_network(&config.vae)
         }
+    }
+}
+
+/// Whole steps; saturates where no run is as long.
+fn steps(epochs: f64, steps_per_epoch: u64, what: &str) -> Result<u64> {
+    match epochs {
+        e if e.is_finite() && e >= 0.0 => Ok((e * steps_per_epoch as f64).round() as u64),
+        e => Err(Error::input(format!("{what} must be a number of epochs from 0 up, not {e}"))),
     }
 }
 

@@ -113,7 +113,8 @@ impl ModelInfo {
 }
 
 /// The settings that are the network, and so stand under `architecture`.
-const ARCHITECTURE: [&str; 7] = ["preset", "hidden", "latent", "layer", "activation", "heads", "init"];
+const ARCHITECTURE: [&str; 9] =
+    ["preset", "hidden", "latent", "layer", "activation", "heads", "prior", "log-variance", "init"];
 
 /// Metadata, as it is in a file.
 #[derive(Serialize, Deserialize)]

@@ -68,12 +68,18 @@ settings! {
     heads: String,
     /// p(x|z), such as "bernoulli" or "gaussian:0.1".
     likelihood: String,
+    /// p(z): "standard", "mixture:COMPONENTS" or "vamp:COMPONENTS".
+    prior: String,
+    /// Two numbers between which the posterior's log-variances are kept.
+    log_variance: [f64; 2],
     /// Initial parameters: "torch", "glorot" or "he".
     init: String,
     /// Where the bias of the decoder's output starts: "init" or "data-mean".
     output_bias: String,
     /// How grey values become binary: "none", "dynamic", "threshold" or "fixed".
     binarize: String,
+    /// What the encoder sees of the examples: "none", "mask:0.3" or "noise:0.1".
+    corrupt: String,
     /// Times that every training row is used.
     epochs: u64,
     /// Rows of a step.
@@ -96,6 +102,10 @@ settings! {
     schedule: String,
     /// Largest global norm of a gradient.
     clip: f64,
+    /// Whether the gradient of each parameter is divided by its norm.
+    normalize_gradients: bool,
+    /// The decay of a moving average of the parameters, which is then the model.
+    average: f64,
     /// What the operands of matrix products are rounded to: "f32" or "bf16".
     precision: String,
     /// What is to be minimised, such as "elbo" or "iwae".
@@ -115,6 +125,10 @@ settings! {
     /// KL that each latent may keep: nats, or "NATS,GROUP" for groups of latents.
     #[serde(with = "text")]
     free_bits: String,
+    /// Nats that the KL is drawn to, instead of to 0.
+    capacity: f64,
+    /// Epochs over which the capacity rises from 0; parts of an epoch count.
+    capacity_epochs: f64,
     /// Epochs without improvement on the validation split after which training stops.
     patience: u64,
     /// The seed of everything random.

@@ -6,8 +6,8 @@ use super::evaluate::{Evaluation, Metrics, active_units, evaluate_objective};
 use crate::data::{Batches, Binarize, Dataset, Feed, View};
 use crate::error::{Error, Result};
 use crate::estimator::{Estimator, Objective};
-use crate::model::{Draw, Inference, Stats, Vae, Workspace};
-use crate::optim::{Optimizer, OptimizerKind, clip_global_norm};
+use crate::model::{Draw, Inference, MixturePrior, Stats, Vae, Workspace};
+use crate::optim::{Optimizer, OptimizerKind, average_decay, average_into, clip_global_norm, normalize_each};
 use crate::tensor::{Cores, Exec, Noise, Params, Slab, Stream, core_round_trip};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -127,6 +127,8 @@ pub struct Trainer {
     vae: Vae,
     estimator: Objective,
     params: Params<f32>,
+    /// Of the parameters, if one is kept.
+    average: Option<Params<f32>>,
     grads: Option<Slab<f32>>,
     optimizer: Optimizer<f32>,
     workspace: Workspace<f32>,
@@ -152,6 +154,25 @@ const BELIEVED_LOOKS: u32 = 200;
 /// A round trip that no distance between cores explains.
 const BUSY_NS: f64 = 2000.0;
 
+/// Pseudo-inputs start as rows of the training data: which ones follows from the seed.
+fn start_prior(vae: &Vae, params: &mut Params<f32>, rows: &View, noise: Noise) -> Result<()> {
+    let Some(slot) = vae.mixture().and_then(MixturePrior::pseudo_inputs) else { return Ok(()) };
+    if slot.rows() > rows.len() {
+        let what =
+            format!("{} pseudo-inputs start as so many training rows, and there are {}", slot.rows(), rows.len());
+        return Err(Error::input(what).hint("--prior vamp:N with a smaller N"));
+    }
+    let mut rng = noise.rng(Stream::Init, 1, 0, 0);
+    let mut x = vec![0.0; slot.cols()];
+    for (c, row) in rand::seq::index::sample(&mut rng, rows.len(), slot.rows()).into_iter().enumerate() {
+        rows.gather(row, &mut x);
+        x.iter().enumerate().for_each(|(d, &value)| params.values_mut().set(&slot, c, d, value));
+    }
+    rows.check_read()?;
+    params.refresh(crate::tensor::Par::Sequential);
+    Ok(())
+}
+
 impl Trainer {
     /// A run at its start.
     ///
@@ -164,17 +185,22 @@ impl Trainer {
         let size = config.batch_size.min(data.train().len());
         config.check_memory(&vae, size)?;
         let estimator = config.estimator();
-        let mut params = Params::init(vae.layout(), &noise).with_precision(config.precision);
+        let mut params = Params::init(vae.layout(), &noise);
         config.output_bias.apply(&vae, data.train(), &mut params)?;
+        start_prior(&vae, &mut params, data.train(), noise)?;
+        let params = params.with_precision(config.precision);
         let workspace = Workspace::new(&vae, &params, size, Estimator::<f32>::samples(&estimator), &ex);
-        let fuses = config.clip.is_none() && workspace.fuses() && config.optimizer.kind != OptimizerKind::Sgd;
+        let workspace = workspace.corrupted(&vae, config.corrupt);
+        let whole = config.clip.is_some() || config.normalize;
+        let fuses = !whole && workspace.fuses() && config.optimizer.kind != OptimizerKind::Sgd;
         Ok(Trainer {
+            average: config.average.map(|_| params.clone()),
             params,
             grads: (!fuses).then(|| Slab::zeros(vae.layout())),
             optimizer: Optimizer::new(&config.optimizer, vae.layout())?,
             workspace,
             feed: Feed::new(data.train(), Batches::new(data.train().len(), size, noise)?)?,
-            state: State { epoch: 0, step: 0, batch: 0, sums: Stats::new(config.vae.latent), best: None },
+            state: State { epoch: 0, step: 0, batch: 0, sums: Stats::new(vae.kl_parts()), best: None },
             pace: Pace::default(),
             placement: Placement::default(),
             config,
@@ -216,9 +242,17 @@ impl Trainer {
     pub fn vae(&self) -> &Vae {
         &self.vae
     }
-    /// The parameters.
+    /// The parameters, as the last step left them.
     pub fn params(&self) -> &Params<f32> {
         &self.params
+    }
+    /// The average of the parameters, if one is kept.
+    pub fn average(&self) -> Option<&Params<f32>> {
+        self.average.as_ref()
+    }
+    /// The parameters that are the model: their average, if one is kept, else the last.
+    pub fn model(&self) -> &Params<f32> {
+        self.average.as_ref().unwrap_or(&self.params)
     }
     /// The optimizer, with its moments.
     pub fn optimizer(&self) -> &Optimizer<f32> {
@@ -238,7 +272,7 @@ impl Trainer {
     }
     /// The model with its present parameters, ready to be used.
     pub fn inference(&self) -> Inference<'_, f32> {
-        Inference::new(&self.vae, &self.params, &self.ex)
+        Inference::new(&self.vae, self.model(), &self.ex)
     }
     /// Steps of an epoch.
     pub fn steps_per_epoch(&self) -> u64 {
@@ -257,7 +291,7 @@ impl Trainer {
         let step = state.epoch.checked_mul(steps).and_then(|s| s.checked_add(state.batch));
         let epochs = state.best.is_none_or(|(_, best)| (1..=state.epoch).contains(&best));
         let rows = state.batch.saturating_mul(self.config.batch_size as u64).min(self.data.train().len() as u64);
-        let sums = state.sums.kl.len() == self.config.vae.latent && state.sums.rows == rows;
+        let sums = state.sums.kl.len() == self.vae.kl_parts() && state.sums.rows == rows;
         if state.batch > steps || step != Some(state.step) || !epochs || !sums {
             return Err(Error::input(format!(
                 "the checkpoint stands at step {} (epoch {}, batch {}, {} rows), which does not fit epochs of {steps} steps",
@@ -287,6 +321,16 @@ impl Trainer {
         self.params.refresh(crate::tensor::Par::Sequential);
         self.state = state;
         self.pace = Pace::default();
+        Ok(())
+    }
+    /// Fills the average of a run that is restored, if one is kept.
+    ///
+    /// # Errors
+    /// Whatever `fill` returns.
+    pub fn restore_average(&mut self, fill: impl FnOnce(&mut Slab<f32>) -> Result<()>) -> Result<()> {
+        let Some(average) = &mut self.average else { return Ok(()) };
+        fill(average.values_mut())?;
+        average.refresh(crate::tensor::Par::Sequential);
         Ok(())
     }
     /// Whether a parameter is not finite, and which.
@@ -363,7 +407,8 @@ impl Trainer {
         };
         let draw = Draw { noise, stream: Stream::Train, step };
         let (beta, lr) = (self.beta(step), self.learning_rate(step));
-        let (vae, ws, estimator) = (&self.vae, &mut self.workspace, &self.estimator);
+        let estimator = &self.config.estimator_at(step);
+        let (vae, ws) = (&self.vae, &mut self.workspace);
         vae.rows_pass(isa, &self.params, rows.len(), &fill, &draw, estimator, beta, ws);
         let stats = ws.stats();
         if !stats.neg_elbo().is_finite() {
@@ -378,6 +423,9 @@ impl Trainer {
         let gradient_norm = self.update(lr);
         if let Some((slot, value)) = optimum {
             self.params.values_mut().set(&slot, 0, 0, value);
+        }
+        if let Some((average, decay)) = self.average.as_mut().zip(self.config.average) {
+            average_into(self.workspace.par(), average, &mut self.params, average_decay(decay, step));
         }
         self.state.step += 1;
         self.state.batch += 1;
@@ -397,6 +445,9 @@ impl Trainer {
         };
         self.vae.weights_pass(isa, ws, grads);
         let norm = self.config.clip.map(|max| clip_global_norm(isa, par, self.vae.layout(), grads, max));
+        if self.config.normalize {
+            normalize_each(isa, par, self.vae.layout(), grads);
+        }
         self.optimizer.step(isa, par, self.params.values_mut(), grads, learning_rate);
         self.params.refresh(par);
         norm

@@ -99,7 +99,7 @@ fn generates(kind: &str, out: &Path) {
     let mut inference = Inference::new(&model.vae, &model.params, &ex);
     let means = task::sample(&mut inference, 20, 3).unwrap();
     assert!(means.iter().all(|x| x.is_finite()) && means.row(0) != means.row(1), "{kind}: {means:?}");
-    let (likelihood, z) = (model.vae.likelihood::<f32>(), task::sample_latents(&model.vae, 20, 3).unwrap());
+    let (likelihood, z) = (model.vae.likelihood::<f32>(), task::sample_latents(&inference, 20, 3).unwrap());
     let eta = task::decode_parameters(&mut inference, z.view()).unwrap();
     let mut x = vec![f32::NAN; COLS];
     for (r, eta) in eta.rows().into_iter().enumerate() {

@@ -37,6 +37,13 @@ fn change(key: &str) -> &'static str {
         "activation" => "activation = \"leaky-relu:0.3\"",
         "heads" => "heads = \"joint\"",
         "likelihood" => "likelihood = \"gaussian:0.25\"",
+        "log-variance" => "log-variance = [-6, 2]",
+        "normalize-gradients" => "normalize-gradients = true",
+        "capacity" => "capacity = 3",
+        "capacity-epochs" => "capacity = 3\ncapacity-epochs = 1.5",
+        "corrupt" => "corrupt = \"mask:0.25\"",
+        "average" => "average = 0.99",
+        "prior" => "prior = \"vamp:6\"",
         "init" => "init = \"he\"",
         "output-bias" => "output-bias = \"data-mean\"",
         "binarize" => "binarize = \"fixed\"",
@@ -56,6 +63,9 @@ fn change(key: &str) -> &'static str {
         "warmup-epochs" => "warmup-epochs = 1.3",
         "cycle-epochs" => "cycle-epochs = 10",
         "cycle-ratio" => "cycle-epochs = 10\ncycle-ratio = 0.7",
+        "objective" => "samples = 3\nobjective = \"iwae\"",
+        "samples" => "samples = 3",
+        "gradient" => "gradient = \"stl\"",
         "free-bits" => "free-bits = \"0.5,2\"",
         "patience" => "validation = 0.1\npatience = 3",
         "seed" => "seed = 18446744073709551615",
@@ -105,18 +115,26 @@ fn fields(config: &TrainConfig) -> BTreeMap<&'static str, String> {
         optimizer,
         schedule,
         beta,
+        objective,
+        samples,
+        gradient,
         free_bits,
+        capacity,
         clip,
         output_bias,
+        corrupt,
+        normalize,
+        average,
         binarize,
         patience,
         precision,
         seed,
     } = config;
-    let VaeConfig { preset, inputs, hidden, layer, latent, heads, likelihood, init } = vae;
+    let VaeConfig { preset, inputs, hidden, layer, latent, heads, likelihood, prior, log_variance, init } = vae;
     let OptimizerConfig { kind, learning_rate, betas, epsilon, momentum, nesterov, weight_decay } = optimizer;
-    texts![epochs batch_size schedule beta free_bits clip output_bias binarize patience precision seed
-        preset inputs hidden layer latent heads likelihood init
+    texts![epochs batch_size schedule beta objective samples gradient free_bits capacity clip output_bias corrupt normalize
+        average binarize patience precision seed
+        preset inputs hidden layer latent heads likelihood prior log_variance init
         kind learning_rate betas epsilon momentum nesterov weight_decay]
 }
 
@@ -131,6 +149,9 @@ fn fields_of(key: &str) -> Vec<&str> {
         "weight-decay" => vec!["weight_decay"],
         "free-bits" => vec!["free_bits"],
         "output-bias" => vec!["output_bias"],
+        "capacity-epochs" => vec!["capacity"],
+        "log-variance" => vec!["log_variance"],
+        "normalize-gradients" => vec!["normalize"],
         "warmup-epochs" | "cycle-epochs" | "cycle-ratio" => vec!["beta"],
         own => vec![own],
     }

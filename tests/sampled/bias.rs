@@ -24,7 +24,8 @@ fn moments(kind: &str, samples: usize, gradient: PathGradient, beta: f64, scale:
     let mut params = Params::<f64>::init(vae.layout(), &Noise::new(3));
     params.values_mut().data_mut().iter_mut().for_each(|p| *p *= scale);
     params.refresh(Par::Sequential);
-    let fill = |r: usize, x: &mut [f64]| x.iter_mut().enumerate().for_each(|(c, x)| *x = f64::from((r + c) % 3 == 0));
+    let fill =
+        |r: usize, x: &mut [f64]| x.iter_mut().enumerate().for_each(|(c, x)| *x = f64::from((r + c).is_multiple_of(3)));
     let mut ws = Workspace::new(&vae, &params, ROWS, samples, &ex);
     let mut grad = |estimator: &Objective, step: u64, grads: &mut Slab<f64>| {
         let draw = Draw { noise: Noise::new(5), stream: Stream::Check, step };

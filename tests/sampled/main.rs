@@ -1,7 +1,8 @@
-//! Objectives of sampled terms: their values, their gradients, and training by them.
+//! Objectives of sampled terms and priors without a closed form: values, gradients, and training by them.
 
 mod bias;
 mod gradients;
+mod priors;
 mod training;
 mod values;
 

@@ -3,10 +3,13 @@
 use super::Row;
 use super::lab::*;
 use super::network::gradcheck_json;
+use elbo::train::SavedModel;
 use std::collections::BTreeSet;
 
 /// Steps so short that the parameters stay what they were.
 const STILL: &str = "--learning-rate 1e-30 --epochs 1";
+
+const BENCH: &str = "bench --data set --epochs 1 --batch-size 100 --hidden 6 --latent 3";
 
 /// The bound of a run's last epoch, on the training rows.
 fn bound(run: &Run) -> f64 {
@@ -48,6 +51,156 @@ pub const ROWS: &[Row] = &[
             assert_eq!(a.tensor("decoder.1.weight"), b.tensor("decoder.1.weight"));
             assert_ne!(a.tensor("encoder.0.weight"), b.tensor("encoder.0.weight"));
         }
+    }),
+    ("train", "--prior", |lab| {
+        assert_eq!(lab.train("--prior standard").digest, lab.train("").digest);
+        let [mixture, vamp] = ["mixture:4", "vamp:5"].map(|prior| lab.train(&format!("--prior {prior}")));
+        assert_eq!((mixture.shape("prior.means"), mixture.shape("prior.logits")), (vec![3, 4], vec![1, 4]));
+        assert_eq!(vamp.shape("prior.pseudo_inputs"), [COLS, 5]);
+        assert!(vamp.stderr.contains("vamp:5 prior"), "{}", vamp.stderr);
+        // Pseudo-inputs start as rows of the data: bars of 158 to 255 on a ground below 97.
+        let start = lab.train(&format!("{STILL} --prior vamp:5")).tensor("prior.pseudo_inputs");
+        for row in start.columns() {
+            let bars = row.iter().filter(|x| **x > 0.6).count();
+            assert!(bars == 16 && row.iter().all(|x| (-1e-6..=1.0).contains(x)), "{row}");
+        }
+        let moved = vamp.tensor("prior.pseudo_inputs");
+        assert!(moved.iter().zip(&start).any(|(a, b)| (a - b).abs() > 1e-3), "and are learned");
+        // A prior that follows the posteriors costs less KL.
+        let long = |prior: &str| lab.train(&format!("--epochs 40 --prior {prior}")).lines[39].train.neg_elbo.unwrap();
+        assert!(long("vamp:20") < long("standard"), "{} {}", long("vamp:20"), long("standard"));
+        let ran = crate::support::elbo(lab.at(), "train set --prior vamp:201 --out none");
+        assert!(ran.code == 2 && ran.stderr.contains("201 pseudo-inputs"), "{}", ran.stderr);
+    }),
+    ("train", "--log-variance", |lab| {
+        let found = |flags: &str| {
+            let path = lab.train(flags).path.display().to_string();
+            lab.elbo(&format!("encode {path} --with-variance --out v.npy"));
+            let both = lab.npy("v.npy");
+            both.slice(ndarray::s![.., 3..]).iter().map(|v| f64::from(*v)).collect::<Vec<_>>()
+        };
+        let (free, bounded) = (found("--epochs 20"), found("--epochs 20 --log-variance -1,-0.5"));
+        assert!(free.iter().any(|v| *v < -1.0) && free.iter().any(|v| *v > -0.5), "{free:?}");
+        assert!(bounded.iter().all(|v| (-1.0..=-0.5).contains(v)), "{bounded:?}");
+        assert!(bounded.contains(&-1.0) && bounded.contains(&-0.5));
+        let ran = crate::support::elbo(lab.at(), "train set --log-variance 2,-6 --out none");
+        assert!(ran.code == 2 && ran.stderr.contains("cannot lie between 2 and -6"), "{}", ran.stderr);
+    }),
+    ("bench", "--objective", |lab| {
+        let of = |flags: &str| lab.elbo(&format!("{BENCH} {flags} --json")).json();
+        assert_eq!(of("--objective iwae --samples 2")["objective"], "iwae");
+        let ran = crate::support::elbo(lab.at(), &format!("{BENCH} --objective iwea --samples 2"));
+        assert!(ran.code == 2 && ran.stderr.contains("did you mean `iwae`?"), "{}", ran.stderr);
+    }),
+    ("bench", "--samples", |lab| {
+        // Operations an example: the encoder's once, the decoder's for each sample.
+        let flops = |samples: usize| {
+            let json = lab.elbo(&format!("{BENCH} --samples {samples} --json")).json();
+            1e9 * json["gflops"].as_f64().unwrap() / json["samples_per_second"].as_f64().unwrap()
+        };
+        let (encoder, decoder) = (2.0 * (2.0 * 64.0 * 6.0 + 3.0 * 6.0 * 6.0), 6.0 * (3.0 * 6.0 + 6.0 * 64.0));
+        near(flops(1), encoder + decoder, 1e-9, "one sample");
+        near(flops(5), encoder + 5.0 * decoder, 1e-9, "five");
+    }),
+    ("bench", "--gradient", |lab| {
+        // It changes no figure that is shown; its name is read as elsewhere.
+        lab.elbo(&format!("{BENCH} --gradient dreg"));
+        let ran = crate::support::elbo(lab.at(), &format!("{BENCH} --gradient drag"));
+        assert!(ran.code == 2 && ran.stderr.contains("did you mean `dreg`?"), "{}", ran.stderr);
+    }),
+    ("bench", "--log-variance", |lab| {
+        let ran = crate::support::elbo(lab.at(), "bench --data set --log-variance 1,1");
+        assert!(ran.code == 2 && ran.stderr.contains("cannot lie between 1 and 1"), "{}", ran.stderr);
+    }),
+    ("gradcheck", "--log-variance", |lab| {
+        let [free, bounded] = ["", "--log-variance -0.01,0.01"].map(|flag| gradcheck_json(lab, flag));
+        assert!(free["checks"] != bounded["checks"] && bounded["passed"] == true);
+    }),
+    ("train", "--normalize-gradients", |lab| {
+        // A step of gradient descent moves each weight and each bias by the learning rate.
+        let run = lab.train(&format!("{ONE_STEP} --optimizer sgd --normalize-gradients"));
+        let (start, layout) = (run.initial(), run.model.vae.layout());
+        let moves: Vec<f64> = run.parameters().iter().zip(start).map(|(after, before)| after - before).collect();
+        for entry in layout.entries() {
+            near(norm(&moves[entry.slot.range()]), 0.01, 1e-3, &entry.name);
+        }
+        let off = lab.train("--normalize-gradients false");
+        assert_eq!(off.digest, lab.train("").digest);
+        let both = crate::support::elbo(lab.at(), "train set --normalize-gradients --clip 1 --out none");
+        assert!(both.code == 2 && both.stderr.contains("both normalised and clipped"), "{}", both.stderr);
+    }),
+    ("import", "--prior", |lab| {
+        let run = lab.train("--prior vamp:5");
+        lab.elbo(&format!("export {} --to vamp.safetensors", run.path.display()));
+        let args = "import vamp.safetensors --hidden 16 --latent 3 --out vamp";
+        let found = lab.elbo(&format!("{args} --prior vamp:5 --json")).json();
+        assert_eq!(found["digest"], run.digest.as_str(), "pseudo-inputs come in like every parameter");
+        assert_eq!(
+            crate::support::elbo(lab.at(), &format!("{args} --overwrite")).code,
+            2,
+            "and are not left out unsaid"
+        );
+    }),
+    ("import", "--log-variance", |lab| {
+        lab.elbo(&format!("export {} --to free.safetensors", lab.train("").path.display()));
+        lab.elbo("import free.safetensors --hidden 16 --latent 3 --log-variance -1,2 --out bounded");
+        let model = SavedModel::load(lab.at().join("bounded")).unwrap();
+        assert_eq!(model.vae.config().log_variance, Some([-1.0, 2.0]));
+    }),
+    ("train", "--capacity", |lab| {
+        // Under a weight that leaves no choice, the KL is what it is drawn to, from below and from above.
+        for nats in [0.5, 2.0, 6.0] {
+            let run = lab.train(&format!("--beta 100 --epochs 60 --capacity {nats}"));
+            near(run.kl(), nats, 0.15, "the KL");
+        }
+        let both = crate::support::elbo(lab.at(), "train set --capacity 2 --free-bits 1 --out none");
+        assert!(both.code == 2 && both.stderr.contains("without free bits"), "{}", both.stderr);
+    }),
+    ("train", "--capacity-epochs", |lab| {
+        let kl: Vec<f64> = lab
+            .train("--beta 100 --epochs 60 --capacity 6 --capacity-epochs 60")
+            .lines
+            .iter()
+            .map(|line| line.train.kl.unwrap())
+            .collect();
+        // Of 60 epochs a third each: half-way, a half of it.
+        assert!(kl[19] < kl[39] && kl[39] < kl[59], "{kl:?}");
+        near(kl[39], 4.0, 0.3, "the KL after two thirds");
+        let cut = lab.train("--capacity 2 --capacity-epochs 50");
+        assert!(cut.stderr.contains("it is cut to 25"), "{}", cut.stderr);
+    }),
+    ("train", "--corrupt", |lab| {
+        assert_eq!(lab.train("--corrupt none").digest, lab.train("").digest);
+        let runs = ["mask:0.5", "mask:0.1", "noise:0.3"].map(|how| lab.train(&format!("--corrupt {how}")));
+        let digests: BTreeSet<String> = runs.iter().map(|run| run.digest.clone()).collect();
+        assert_eq!(digests.len(), 3);
+        // Who sees less restores less, while it is trained.
+        let long =
+            |how: &str| lab.train(&format!("--epochs 30 --corrupt {how}")).lines[29].train.reconstruction.unwrap();
+        ascending(&[long("none"), long("mask:0.5"), long("mask:0.9")], "reconstruction by what is masked");
+    }),
+    ("train", "--average", |lab| {
+        // After the first step the decay is a tenth, or what was asked for, if that is less.
+        let moved = norm(&lab.train(ONE_STEP).moves());
+        for (decay, share) in [("0.999", 0.9), ("0.05", 0.95)] {
+            let run = lab.train(&format!("{ONE_STEP} --average {decay}"));
+            near(norm(&run.moves()), share * moved, 1e-3, "the average's move");
+        }
+        // What is trained is the same; what is kept, and measured, is its average.
+        let [with, without] = [lab.train("--average 0.9"), lab.train("")];
+        assert_eq!(with.lines[4].train, without.lines[4].train);
+        assert_ne!(with.lines[4].heldout, without.lines[4].heldout);
+        let ran = crate::support::elbo(lab.at(), "train set --average 1 --out none");
+        assert!(ran.code == 2 && ran.stderr.contains("between 0 and 1"), "{}", ran.stderr);
+    }),
+    ("bench", "--prior", |lab| {
+        let ran = lab.elbo(&format!("{BENCH} --prior vamp:5"));
+        assert!((ran.stderr.clone() + &ran.stdout).contains("vamp:5 prior"), "{}", ran.stderr);
+    }),
+    ("gradcheck", "--prior", |lab| {
+        let report = gradcheck_json(lab, "--prior vamp:3");
+        let names = report["checks"].as_array().unwrap().iter().map(|c| c["name"].clone());
+        assert!(report["passed"] == true && names.collect::<Vec<_>>().contains(&"prior.pseudo_inputs".into()));
     }),
     ("gradcheck", "--objective", |lab| {
         let [elbo, iwae] = ["elbo", "iwae"].map(|o| gradcheck_json(lab, &format!("--objective {o} --samples 3")));

@@ -1,0 +1,196 @@
+//! A mixture of diagonal Gaussians as the prior.
+//!
+//! ```text
+//! log p(z) = log Σ_c π_c N(z; μ_c, e^{v_c})             (B, L), (C, L) each → (B)        r_c = π_c N_c / p(z)  (B, C)
+//! ∂/∂z = −Σ_c r_c (z − μ_c) e^{−v_c}
+//! ∂/∂μ_c = r_c (z − μ_c) e^{−v_c}        ∂/∂v_c = ½ r_c ((z − μ_c)² e^{−v_c} − 1)        ∂/∂ log π_c (softmax) = r_c − π_c
+//! ```
+//!
+//! Where the components come from is the model's business: parameters of their own, or the encoder's posteriors of learned
+//! pseudo-inputs (Tomczak and Welling 2018, arXiv:1705.07120, eq. 9).
+
+use super::LOG_TAU;
+use crate::tensor::{Buffer, Mat, MatMut, Real};
+use elbo_kernels::reduce::log_sum_exp;
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+use rand_distr::StandardNormal;
+
+/// The components of a mixture, C of them with L latents each; at first, standard normals of equal weight.
+#[derive(Clone, Debug)]
+pub struct Components<F> {
+    count: usize,
+    mean: Buffer<F>,
+    log_variance: Buffer<F>,
+    /// e^{−v}
+    precision: Buffer<F>,
+    /// −½ Σ (log 2π + v)
+    norm: Vec<f64>,
+    log_weight: Vec<f64>,
+}
+
+/// The derivative by one component: of its means, of its log-variances, and of its logit.
+#[derive(Debug)]
+pub struct ComponentGrad<'a, F> {
+    /// (L)
+    pub mean: &'a mut [F],
+    /// (L)
+    pub log_variance: &'a mut [F],
+    /// Of the softmax over all logits.
+    pub logit: &'a mut F,
+}
+
+/// A smaller share of a component is none: the rounding of the others is larger.
+const LEAST_SHARE: f64 = 1e-30;
+
+/// Σ (z − μ)² e^{−v}, in eight chains.
+fn distance<F: Real>(z: &[F], mean: &[F], precision: &[F]) -> f64 {
+    const CHAINS: usize = 8;
+    let mut sums = [F::ZERO; CHAINS];
+    let all = z.chunks(CHAINS).zip(mean.chunks(CHAINS)).zip(precision.chunks(CHAINS));
+    for ((z, mean), precision) in all {
+        if let (Ok(z), Ok(mean), Ok(precision)) =
+            (<&[F; CHAINS]>::try_from(z), <&[F; CHAINS]>::try_from(mean), <&[F; CHAINS]>::try_from(precision))
+        {
+            for i in 0..CHAINS {
+                let d = z[i] - mean[i];
+                sums[i] += d * d * precision[i];
+            }
+        } else {
+            for (((sum, &z), &mean), &precision) in sums.iter_mut().zip(z).zip(mean).zip(precision) {
+                *sum += (z - mean) * (z - mean) * precision;
+            }
+        }
+    }
+    sums.iter().map(|s| s.to_f64()).sum()
+}
+
+impl<F: Real> Components<F> {
+    /// `count` components of `latent` latents. Panics when there are none.
+    pub fn new(count: usize, latent: usize) -> Self {
+        assert!(count > 0, "a mixture of no components");
+        let mut components = Components {
+            count,
+            mean: Buffer::new(count, latent),
+            log_variance: Buffer::new(count, latent),
+            precision: Buffer::new(count, latent),
+            norm: vec![0.0; count],
+            log_weight: vec![-(count as f64).ln(); count],
+        };
+        let zeros = vec![F::ZERO; latent];
+        (0..count).for_each(|c| components.set(c, &zeros, &zeros));
+        components
+    }
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+    /// Gives component `c` its means and log-variances, (L) each.
+    pub fn set(&mut self, c: usize, mean: &[F], log_variance: &[F]) {
+        self.mean.rows_mut(self.count).row(c).copy_from_slice(mean);
+        self.log_variance.rows_mut(self.count).row(c).copy_from_slice(log_variance);
+        let mut precision = self.precision.rows_mut(self.count);
+        for (precision, v) in precision.row(c).iter_mut().zip(log_variance) {
+            *precision = F::from_f64((-v.to_f64()).exp());
+        }
+        self.norm[c] = -0.5 * log_variance.iter().map(|v| LOG_TAU + v.to_f64()).sum::<f64>();
+    }
+    /// Weighs the components by the softmax of their logits.
+    pub fn set_weights(&mut self, logits: impl Iterator<Item = F>) {
+        self.log_weight.iter_mut().zip(logits).for_each(|(w, logit)| *w = logit.to_f64());
+        let total = log_sum_exp(&self.log_weight);
+        self.log_weight.iter_mut().for_each(|w| *w -= total);
+    }
+    /// The weight of component `c`.
+    pub fn weight(&self, c: usize) -> f64 {
+        self.log_weight[c].exp()
+    }
+
+    /// `out[r] = log p(z_r)`, in nats, and each component's share in it: `shares` is (B, C).
+    pub fn log_prob(&self, z: Mat<F>, mut shares: MatMut<F>, out: &mut [F]) {
+        let (mean, precision) = (self.mean.rows(self.count), self.precision.rows(self.count));
+        for (r, out) in out[..z.rows()].iter_mut().enumerate() {
+            let (z, shares) = (z.row(r), shares.row(r));
+            let mut top = f64::NEG_INFINITY;
+            for (c, share) in shares.iter_mut().enumerate() {
+                let log = self.log_weight[c] + self.norm[c] - 0.5 * distance(z, mean.row(c), precision.row(c));
+                *share = F::from_f64(log);
+                // Not f64::max, which would hide a NaN.
+                top = if share.to_f64() <= top { top } else { share.to_f64() };
+            }
+            let mut sum = 0.0;
+            for share in shares.iter_mut() {
+                let exp = (share.to_f64() - top).exp();
+                sum += exp;
+                *share = F::from_f64(exp);
+            }
+            for share in shares.iter_mut() {
+                let exact = share.to_f64() / sum;
+                *share = if exact < LEAST_SHARE { F::ZERO } else { F::from_f64(exact) };
+            }
+            *out = F::from_f64(top + sum.ln());
+        }
+    }
+    /// Adds `weights[r] · ∂ log p(z_r) / ∂z_r` to `dz`; `shares` are those of [`log_prob`](Self::log_prob).
+    pub fn log_prob_grad(&self, z: Mat<F>, shares: Mat<F>, weights: &[F], mut dz: MatMut<F>) {
+        let (mean, precision) = (self.mean.rows(self.count), self.precision.rows(self.count));
+        for (r, &weight) in weights[..z.rows()].iter().enumerate() {
+            let (z, dz) = (z.row(r), dz.row(r));
+            for (c, &share) in shares.row(r).iter().enumerate().filter(|(_, share)| **share != F::ZERO) {
+                let weight = weight * share;
+                let each = dz.iter_mut().zip(z).zip(mean.row(c)).zip(precision.row(c));
+                each.for_each(|(((dz, &z), &mean), &precision)| *dz = *dz - weight * (z - mean) * precision);
+            }
+        }
+    }
+    /// Adds to `grad` what some rows say of component `c`: `weights[r] · ∂ log p(z_r)`, row after row.
+    pub fn component_grad(&self, c: usize, z: Mat<F>, shares: Mat<F>, weights: &[F], grad: &mut ComponentGrad<'_, F>) {
+        let (mean, precision) = (self.mean.rows(self.count), self.precision.rows(self.count));
+        let (mean, precision, half) = (mean.row(c), precision.row(c), F::from_f64(0.5));
+        let pi = F::from_f64(self.weight(c));
+        for (r, &weight) in weights[..z.rows()].iter().enumerate() {
+            let share = shares.row(r)[c];
+            *grad.logit += weight * (share - pi);
+            if share == F::ZERO {
+                continue;
+            }
+            let weight = weight * share;
+            let of_z = z.row(r).iter().zip(mean).zip(precision);
+            let to = grad.mean.iter_mut().zip(grad.log_variance.iter_mut());
+            for ((dmean, dv), ((&z, &mean), &precision)) in to.zip(of_z) {
+                let scaled = (z - mean) * precision;
+                *dmean += weight * scaled;
+                *dv += half * weight * ((z - mean) * scaled - F::ONE);
+            }
+        }
+    }
+    /// An upper bound in closed form on `KL(N(μ, e^v) ‖ p)`, in nats: −log Σ_c π_c e^{−KL(q ‖ N_c)} (Hershey and Olsen 2007,
+    /// eq. 20, of a single Gaussian). It is the KL itself where components are far apart.
+    pub fn kl_bound(&self, mean: &[F], log_variance: &[F]) -> f64 {
+        let (means, variances) = (self.mean.rows(self.count), self.log_variance.rows(self.count));
+        let of = |c: usize| {
+            let to = means.row(c).iter().zip(variances.row(c));
+            let each = mean.iter().zip(log_variance).zip(to).map(|((m, v), (mc, vc))| {
+                let (d, ratio) = (m.to_f64() - mc.to_f64(), v.to_f64() - vc.to_f64());
+                0.5 * (d * d * (-vc.to_f64()).exp() + ratio.exp_m1() - ratio)
+            });
+            self.log_weight[c] - each.sum::<f64>()
+        };
+        -log_sum_exp(&(0..self.count).map(of).collect::<Vec<f64>>())
+    }
+    /// One draw of z.
+    pub fn sample(&self, rng: &mut ChaCha8Rng, out: &mut [F]) {
+        let mut rest: f64 = rng.random();
+        // The first component whose cumulated weight is above u.
+        let c = (0..self.count).find(|&c| {
+            rest -= self.weight(c);
+            rest < 0.0
+        });
+        let c = c.unwrap_or(self.count - 1);
+        let (mean, variance) = (self.mean.rows(self.count), self.log_variance.rows(self.count));
+        for ((z, m), v) in out.iter_mut().zip(mean.row(c)).zip(variance.row(c)) {
+            let noise: f64 = rng.sample(StandardNormal);
+            *z = F::from_f64(m.to_f64() + (0.5 * v.to_f64()).exp() * noise);
+        }
+    }
+}

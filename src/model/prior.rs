@@ -1,0 +1,218 @@
+//! A mixture prior in the model: where its components come from, and how they learn.
+//!
+//! ```text
+//! learned:  μ_c, v_c and log π_c are parameters
+//! vamp:     u_c are parameters → encoder → [μ_c | v_c], π_c = 1/C
+//! ```
+//!
+//! Components are the rows of blocks that have no samples. A rows pass encodes them before the batch, and after it goes
+//! back through them: the derivative by a component is a sum over the latents of the whole batch, in the order of rows, so
+//! it depends neither on blocks nor on threads. The weights pass then finds them among the other blocks: a pseudo-input is one more
+//! row for the encoder. A component's own parameters are row c of a slot, whose gradient is `1_cᵀ dY`.
+
+use super::{Block, Vae, VaeConfig, split};
+use crate::density::{ComponentGrad, Components, Prior, PriorKind};
+use crate::layer::{Gradient, Init, Layer};
+use crate::tensor::profile::{Stage, lap};
+use crate::tensor::{Buffer, Isa, Layout, Mat, Par, Params, Real, Slot};
+use elbo_kernels::par::for_each_mut;
+use rand_chacha::ChaCha8Rng;
+
+/// Rows of a block of components.
+const BLOCK_ROWS: usize = 64;
+
+/// A mixture's components as parameters of a model.
+#[derive(Clone, Copy, Debug)]
+pub struct MixturePrior {
+    count: usize,
+    source: Source,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Source {
+    /// (C, L), (C, L) and (C, 1).
+    Learned { means: Slot, log_variances: Slot, logits: Slot },
+    /// (C, D)
+    Pseudo { inputs: Slot },
+}
+
+impl MixturePrior {
+    /// Adds `pseudo_inputs`, or `means`, `log_variances` and `logits` to the layout; nothing of a standard normal.
+    pub(super) fn new(config: &VaeConfig, layout: &mut Layout) -> Option<Self> {
+        let (count, latent) = (config.prior.components(), config.latent);
+        let source = layout.without_input_gradient(|l| match config.prior {
+            PriorKind::StandardNormal => None,
+            // Standard normal draws of means, for components to differ from the start.
+            PriorKind::Mixture(_) => Some(Source::Learned {
+                means: l.weight("means", count, latent, Init::Normal(1.0)),
+                log_variances: l.weight("log_variances", count, latent, Init::Constant(0.0)),
+                logits: l.weight("logits", count, 1, Init::Constant(0.0)),
+            }),
+            PriorKind::Vamp(_) => {
+                Some(Source::Pseudo { inputs: l.weight("pseudo_inputs", count, config.inputs, Init::Normal(0.1)) })
+            }
+        });
+        source.map(|source| MixturePrior { count, source })
+    }
+    /// The number of components.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+    /// The slot of the pseudo-inputs, (C, D), if components are encoded from such.
+    pub fn pseudo_inputs(&self) -> Option<Slot> {
+        match self.source {
+            Source::Pseudo { inputs } => Some(inputs),
+            Source::Learned { .. } => None,
+        }
+    }
+    fn slots(&self) -> impl Iterator<Item = Slot> {
+        let slots = match self.source {
+            Source::Learned { means, log_variances, logits } => [Some(means), Some(log_variances), Some(logits)],
+            Source::Pseudo { inputs } => [Some(inputs), None, None],
+        };
+        slots.into_iter().flatten()
+    }
+    /// Whether a parameter is one of its own.
+    pub(super) fn owns(&self, slot: Slot) -> bool {
+        self.slots().any(|s| s == slot)
+    }
+    /// The derivatives of its parameters by row, for a block of `rows` components.
+    pub(super) fn grads<F: Real>(&self, rows: usize) -> Vec<Buffer<F>> {
+        self.slots().map(|slot| Buffer::new(rows, slot.cols())).collect()
+    }
+    /// What the gradient of one of its parameters is made from.
+    pub(super) fn gradient<'a, F: Real>(&self, slot: Slot, b: &'a Block<F>) -> Option<Gradient<'a, F>> {
+        let rows = if b.samples == 0 { b.rows } else { 0 };
+        let of = |i: usize| Gradient::Product(b.chosen.rows(rows), b.d_prior[i].rows(rows));
+        self.slots().position(|s| s == slot).map(of)
+    }
+}
+
+/// Draws from a model's prior.
+#[derive(Clone, Debug)]
+pub enum PriorSampler<F> {
+    /// N(0, I).
+    StandardNormal,
+    /// A mixture, its components as they are.
+    Mixture(Components<F>),
+}
+
+impl<F: Real> PriorSampler<F> {
+    /// One draw of z.
+    pub fn sample(&self, rng: &mut ChaCha8Rng, out: &mut [F]) {
+        match self {
+            PriorSampler::StandardNormal => crate::density::StandardNormal::new(out.len()).sample(rng, out),
+            PriorSampler::Mixture(components) => components.sample(rng, out),
+        }
+    }
+}
+
+impl Vae {
+    /// Parts of a row's KL: its latents, where there is a closed form.
+    pub fn kl_parts(&self) -> usize {
+        if self.mixture.is_some() { 1 } else { self.config().latent }
+    }
+    /// Memory for the components, in at least so many blocks if there are as many; none without a mixture.
+    pub(crate) fn component_blocks<F: Real>(&self, least: usize) -> Vec<Block<F>> {
+        let Some(mixture) = &self.mixture else { return Vec::new() };
+        let count = mixture.count.div_ceil(BLOCK_ROWS).max(least).min(mixture.count);
+        let block = |(first, rows): (usize, usize)| {
+            let mut b = Block::new(self, rows, 0);
+            (b.rows, b.first) = (rows, first);
+            let mut chosen = b.chosen.rows_mut(rows);
+            (0..rows).for_each(|r| chosen.row(r)[first + r] = F::ONE);
+            b.chosen.find_zeros(Isa::default(), rows);
+            b
+        };
+        split(mixture.count, count).filter(|(_, rows)| *rows > 0).map(block).collect()
+    }
+    /// Memory for what [`encode_components`](Self::encode_components) finds.
+    pub(crate) fn component_table<F: Real>(&self) -> Option<Components<F>> {
+        self.mixture.map(|mixture| Components::new(mixture.count, self.config().latent))
+    }
+    /// The components with the present parameters, if the prior is a mixture.
+    pub(crate) fn components<F: Real>(&self, isa: Isa, p: &Params<F>) -> Option<Components<F>> {
+        let (mut blocks, mut table) = (self.component_blocks(1), self.component_table());
+        self.encode_components(isa, p, Par::Sequential, &mut blocks, table.as_mut());
+        table
+    }
+
+    /// The components, from their parameters to the table.
+    pub(crate) fn encode_components<F: Real>(
+        &self,
+        isa: Isa,
+        p: &Params<F>,
+        par: Par,
+        blocks: &mut [Block<F>],
+        table: Option<&mut Components<F>>,
+    ) {
+        let Some((mixture, table)) = self.mixture.zip(table) else { return };
+        let latent = self.config().latent;
+        for_each_mut(par, blocks, |_, b| {
+            let n = b.rows;
+            match mixture.source {
+                Source::Pseudo { inputs } => {
+                    let mut x = b.x.rows_mut(n);
+                    (0..n).for_each(|r| p.values().row_into(&inputs, b.first + r, x.row(r)));
+                    self.encode(isa, p, b);
+                }
+                Source::Learned { means, log_variances, .. } => {
+                    let mut eta = b.eta.rows_mut(n);
+                    for r in 0..n {
+                        let (mean, v) = eta.row(r).split_at_mut(latent);
+                        p.values().row_into(&means, b.first + r, mean);
+                        p.values().row_into(&log_variances, b.first + r, v);
+                    }
+                }
+            }
+        });
+        for b in blocks.iter() {
+            for r in 0..b.rows {
+                let (mean, v) = b.eta.rows(b.rows).row(r).split_at(latent);
+                table.set(b.first + r, mean, v);
+            }
+        }
+        if let Source::Learned { logits, .. } = mixture.source {
+            table.set_weights((0..mixture.count).map(|c| p.values().get(&logits, c, 0)));
+        }
+        lap(Stage::Latent, None);
+    }
+
+    /// The way back: what all latents of the batch, in the blocks `data`, say of a block's components, and through the
+    /// encoder of their pseudo-inputs.
+    pub(super) fn component_grads<F: Real>(
+        &self,
+        isa: Isa,
+        p: &Params<F>,
+        table: &Components<F>,
+        data: &[Block<F>],
+        b: &mut Block<F>,
+    ) {
+        let (Some(mixture), n, latent) = (self.mixture, b.rows, self.config().latent) else { return };
+        let mut d_eta = b.d_eta.rows_mut(n);
+        for r in 0..n {
+            let (mean, log_variance) = d_eta.row(r).split_at_mut(latent);
+            mean.fill(F::ZERO);
+            log_variance.fill(F::ZERO);
+            let mut logit = F::ZERO;
+            let mut grad = ComponentGrad { mean, log_variance, logit: &mut logit };
+            for of in data {
+                let many = of.many();
+                let (z, shares): (Mat<F>, Mat<F>) = (of.z.rows(many), of.shares.rows(many));
+                table.component_grad(b.first + r, z, shares, &of.weights.log_pz, &mut grad);
+            }
+            if let Source::Learned { .. } = mixture.source {
+                let (mean, log_variance) = d_eta.row(r).split_at(latent);
+                b.d_prior[0].rows_mut(n).row(r).copy_from_slice(mean);
+                b.d_prior[1].rows_mut(n).row(r).copy_from_slice(log_variance);
+                b.d_prior[2].rows_mut(n).row(r)[0] = logit;
+            }
+        }
+        lap(Stage::Latent, None);
+        if let Source::Pseudo { .. } = mixture.source {
+            self.posterior.bound_grad(b.eta.rows(n), b.d_eta.rows_mut(n));
+            let (x, dx) = (b.x.rows(n), Some(&mut b.d_prior[0]));
+            self.encoder.backward_rows(isa, p, x, &b.eta, &mut b.d_eta, dx, &mut b.encoder);
+        }
+    }
+}
