@@ -2,6 +2,7 @@
 //! allocator.
 
 use elbo::data::{Binarize, Dataset, Memory, load_within};
+use elbo::density::LikelihoodKind;
 use elbo::estimator::FreeBits;
 use elbo::model::{Draw, Inference, Preset, Vae};
 use elbo::tensor::{Exec, Isa, Noise, Params, Precision, Stream};
@@ -102,6 +103,11 @@ fn steps_and_inference_allocate_nothing_after_the_first() {
     let gated = |c: &mut TrainConfig| *c = TrainConfig::preset("gated-300", 784).unwrap();
     assert_eq!(allocated(2, gated), 0, "gated");
     assert_eq!(allocated(2, |c| c.precision = Precision::Bf16), 0, "bf16");
+    // One with a learned number, and one of 8-bit values.
+    for name in ["laplace-learned", "discretized-logistic"] {
+        let likelihood = name.parse::<LikelihoodKind>().unwrap();
+        assert_eq!(allocated(2, |c| c.vae.likelihood = likelihood), 0, "{name}");
+    }
     for (threads, rows) in [(1, 1), (1, 1000), (2, 1), (2, 1000), (3, 1000)] {
         assert_eq!(allocated_by_inference(threads, rows), 0, "inference, {rows} rows, {threads} threads");
     }

@@ -232,6 +232,10 @@ fn a_wide_discretized_logistic_is_its_density() {
 
 #[test]
 fn limits_join() {
+    // Beta-binomial with α = β = 1 knows nothing of the level.
+    for x in [0.0, 0.2, 1.0] {
+        close("beta-binomial", log_prob("beta-binomial", &[x], &[0.0, 0.0])[0], -256f64.ln(), 1e-12);
+    }
     // NB of infinite r is the Poisson; a loss that never happens leaves NB; t of infinite ν is the Gaussian.
     let nb = |rho: f64, x: f64, o: f64| {
         let (likelihood, mut params) = build::<f64>("negative-binomial", 1);

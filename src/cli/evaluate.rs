@@ -21,6 +21,8 @@ Examples:
 and by those of 1, 10, 100 ... of the same draws, where they divide S: the first is -ELBO again, and
 the last is the tightest.
 
+Of 8-bit values under discretized-logistic or beta-binomial, -log2 p(x) / D is given as well.
+
 Without --seed the draws of z are those that training evaluated with, so the figures are those of
 the model's epoch in metrics.jsonl.")]
 pub struct Evaluate {
@@ -67,6 +69,9 @@ impl Evaluate {
             let bound = |n: &Nll| json!({ "samples": n.samples, "nll": n.nats, "nll_stderr": n.stderr });
             json["bounds"] = report.nll.iter().map(bound).collect::<Value>();
         }
+        if let Some(bits) = report.bits_per_dimension {
+            json["bits_per_dimension"] = bits.into();
+        }
         console.report(&json, text(&report, &label(info)))
     }
 }
@@ -86,6 +91,9 @@ fn text(r: &EvaluationReport, label: &str) -> String {
     for Nll { samples, nats, stderr } in &r.nll {
         let a_row = if *samples == 1 { "sample a row" } else { "samples a row" };
         text += &format!("\n-log p(x) {nats:.4} ± {stderr:.4} (standard error over rows), {samples} {a_row}");
+    }
+    if let Some(bits) = r.bits_per_dimension {
+        text += &format!("\n{bits:.4} bits per dimension");
     }
     text
 }

@@ -15,6 +15,7 @@ mod interpolate;
 mod model;
 mod network;
 mod output;
+mod probe;
 mod progress;
 mod reconstruct;
 mod reproduce;
@@ -64,6 +65,7 @@ enum Verb {
     Decode(decode::Decode),
     Interpolate(interpolate::Interpolate),
     Score(score::Score),
+    Probe(probe::Probe),
     Import(import::Import),
     Export(export::Export),
     Bench(bench::Bench),
@@ -163,6 +165,7 @@ impl Verb {
             Verb::Decode(verb) => done(verb.run()),
             Verb::Interpolate(verb) => done(verb.run()),
             Verb::Score(verb) => done(verb.run()),
+            Verb::Probe(verb) => done(verb.run()),
             Verb::Import(verb) => done(verb.run()),
             Verb::Export(verb) => done(verb.run()),
             Verb::Bench(verb) => done(verb.run()),

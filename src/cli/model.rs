@@ -3,7 +3,7 @@
 use super::console::count;
 use super::output::Output;
 use super::{Common, Console, MemoryArgs};
-use crate::data::{Binarize, Dataset, ImageShape, Split, View, load_within};
+use crate::data::{Binarize, Dataset, ImageShape, Split, Validation, View, load_within};
 use crate::density::PriorKind;
 use crate::error::{Error, Result};
 use crate::layer::activation_name;
@@ -37,6 +37,13 @@ pub struct Rows {
     note: Option<String>,
 }
 
+impl Rows {
+    fn of(data: &Dataset, split: Split) -> Result<Self> {
+        let note = data.note().map(str::to_owned);
+        Ok(Rows { view: data.split(split)?.clone(), split, name: data.name().to_owned(), note })
+    }
+}
+
 impl Subject {
     /// Loads a run folder's model, or a model's file.
     ///
@@ -64,20 +71,35 @@ impl Subject {
     /// # Errors
     /// As [`load_within`], and a split that the data do not have.
     pub fn rows(&self, args: &DataArgs) -> Result<Rows> {
-        let settings = self.run.as_ref().unwrap_or(&self.saved.info.settings);
-        let name = match (&args.data, &settings.data) {
-            (Some(name), _) | (None, Some(name)) => name,
-            (None, None) => {
-                return Err(Error::input("the model does not say what it was trained on").hint("name the data"));
-            }
-        };
-        let mut data = load_within(name, args.memory.memory)?;
+        let mut data = self.data(args.data.as_deref(), args.memory)?;
         if matches!(args.split, Some(Split::Train | Split::Validation)) {
-            data = settings.split(data)?;
+            data = self.settings().split(data)?;
         }
         let split = args.split.unwrap_or_else(|| data.default_split());
-        let note = data.note().map(str::to_owned);
-        Ok(Rows { view: data.split(split)?.clone(), split, name: data.name().to_owned(), note })
+        Rows::of(&data, split)
+    }
+    /// Rows to learn from, those that the run set aside for validation among them, and the test rows; where there are none, a
+    /// fifth of the rows, by the seed.
+    ///
+    /// # Errors
+    /// As [`load_within`], and data of fewer than two rows.
+    pub fn known_and_heldout(&self, data: Option<&str>, memory: MemoryArgs, seed: u64) -> Result<(Rows, Rows)> {
+        let data = self.data(data, memory)?;
+        if data.test().is_some() {
+            return Ok((Rows::of(&data, Split::Train)?, Rows::of(&data, Split::Test)?));
+        }
+        let data = data.with_validation(Validation::Fraction(0.2), seed)?;
+        Ok((Rows::of(&data, Split::Train)?, Rows::of(&data, Split::Validation)?))
+    }
+    fn settings(&self) -> &Settings {
+        self.run.as_ref().unwrap_or(&self.saved.info.settings)
+    }
+    /// The data of a name, or those of the run.
+    fn data(&self, name: Option<&str>, memory: MemoryArgs) -> Result<Dataset> {
+        match name.or(self.settings().data.as_deref()) {
+            Some(name) => load_within(name, memory.memory),
+            None => Err(Error::input("the model does not say what it was trained on").hint("name the data")),
+        }
     }
     /// Rows as the model sees them.
     ///

@@ -1,4 +1,4 @@
-//! The continuous Bernoulli likelihood, from logits (Loaiza-Ganem and Cunningham, 2019, eq. 8): the Bernoulli's
+//! The continuous Bernoulli likelihood, from logits (Loaiza-Ganem and Cunningham, 2019): the Bernoulli's
 //! cross-entropy, normalised to be a density on [0, 1].
 //!
 //! ```text

@@ -28,7 +28,7 @@ pub enum Variance {
     /// One learned log-variance for all columns, initially 0 (the σ-VAE of Rybkin et al., 2021).
     Learned,
     /// One log-variance for all columns that is kept at its closed-form optimum, the logarithm of the mean squared error:
-    /// the optimal σ-VAE (Rybkin et al., 2021, eq. 6). After a step the variance is that of the step's batch, so a step
+    /// the optimal σ-VAE (Rybkin et al., 2021). After a step the variance is that of the step's batch, so a step
     /// uses the error of the batch before it; an epoch's last batch, if it is shorter, takes a gradient's step instead. At
     /// least e⁻¹², the authors' bound.
     Optimal,

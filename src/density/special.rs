@@ -16,8 +16,8 @@ pub fn log_factorial(x: f64) -> f64 {
     log_rising(0.0, x).0
 }
 
-/// ln Γ(a + k) − ln Γ(a) and its derivative by ln a, for a = e^`log_a` and k from 0 to 2²⁴: of a whole k, the logarithm of
-/// a (a + 1) … (a + k − 1) and Σ a / (a + j).
+/// ln Γ(a + k) − ln Γ(a) and its derivative by ln a, for a = e^`log_a` and k from 0 to 2²⁴ (any k, where a ≥ 1): of a whole
+/// k, the logarithm of a (a + 1) … (a + k − 1) and Σ a / (a + j).
 ///
 /// ```text
 /// Γ(a) = Γ(a + n) / a (a + 1) … (a + n − 1),   n so that z = a + n ≥ 10

@@ -1,11 +1,13 @@
 //! How well a model does: the objective of training, and an estimate of the likelihood itself.
 
 use super::{Examples, check_samples, check_some};
+use crate::density::Domain;
 use crate::error::Result;
 use crate::estimator::{Elbo, Estimator};
 use crate::model::{Draw, Inference};
 use crate::tensor::{Noise, Stream};
 use crate::train::{Metrics, active_units};
+use std::f64::consts::LN_2;
 
 /// An importance-sampled −log p(x), in nats per example.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -32,6 +34,9 @@ pub struct EvaluationReport {
     /// The importance-sampled −log p(x), if samples were asked for: by K = 1, 10, 100 … samples as far as they divide S,
     /// and last by S, all from the same draws. They never rise.
     pub nll: Vec<Nll>,
+    /// −log₂ p(x) / D, of the last of `nll`, or of −ELBO without samples: where x is 8-bit and the likelihood gives each of
+    /// the 256 levels a probability. A density's would be another number, and is not given.
+    pub bits_per_dimension: Option<f64>,
     /// Latents in use: those whose posterior mean has a variance above 0.01 over rows.
     pub active_units: usize,
     /// Rows.
@@ -80,7 +85,11 @@ pub fn evaluate_trained(
     // Step 1: draws of their own, so that the two figures are independent given the model.
     let nll = samples.map_or_else(Vec::new, |samples| nll(inference, examples, &draw(1), samples));
     examples.view().check_read()?;
+    let vae = inference.vae();
+    let bits = |nats: f64| nats / (vae.config().inputs as f64 * LN_2);
+    let levels = vae.likelihood::<f32>().domain() == Domain::Bytes;
     Ok(EvaluationReport {
+        bits_per_dimension: levels.then(|| bits(nll.last().map_or(metrics.neg_elbo, |last| last.nats))),
         neg_elbo: metrics.neg_elbo,
         reconstruction: metrics.reconstruction,
         kl: metrics.kl,

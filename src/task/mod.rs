@@ -11,6 +11,7 @@ mod evaluate;
 #[cfg(feature = "files")]
 pub mod exchange;
 mod interpolate;
+mod probe;
 #[cfg(feature = "files")]
 pub mod reproduce;
 mod sample;
@@ -22,6 +23,7 @@ pub use breakdown::{BETWEEN, StageTime};
 pub use encode::{Encoding, decode, decode_parameters, encode, originals, reconstruct};
 pub use evaluate::{EvaluationReport, Nll, evaluate, evaluate_trained};
 pub use interpolate::{Endpoint, endpoint, interpolate};
+pub use probe::{Accuracy, Labelled, ProbeResult, probe};
 pub use sample::{sample, sample_latents};
 pub use score::{auc, flagged, quantile, scores};
 

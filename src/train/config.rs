@@ -231,10 +231,15 @@ impl TrainConfig {
 /// The first offending row and column, and what to do.
 pub fn check_data(vae: &Vae, rows: &View, binarize: Binarize) -> Result<()> {
     rows.expect_cols(vae.config().inputs)?;
-    if binarize != Binarize::None {
-        return rows.check_unit_interval();
-    }
     let domain = vae.likelihood::<f32>().domain();
+    if binarize != Binarize::None {
+        rows.check_unit_interval()?;
+        return match domain.contains(1.0) {
+            true => Ok(()),
+            false => Err(Error::input(format!("binary data have ones, and {} has none", vae.config().likelihood))
+                .hint("--likelihood bernoulli, for example")),
+        };
+    }
     match domain {
         Domain::Real => Ok(()),
         Domain::Unit => rows.check_unit_interval(),

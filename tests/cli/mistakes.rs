@@ -54,6 +54,8 @@ fn mistakes_are_explained() {
         ("train empty.csv", &["empty"]),
         ("train gaussian-2d --likelihood bernoulli", &["row", "column", "--likelihood gaussian"]),
         ("train mnist --likelihood categorical:4", &["categorical"]),
+        ("train mnist --likelihood poisson", &["mnist: row", "column", "poisson needs counts", "gaussian"]),
+        ("train gaussian-2d --likelihood beta-binomial", &["gaussian-2d: row", "column", "8-bit values", "255"]),
         ("evaluate RUN gaussian-2d", &["784", "2 columns"]),
         ("evaluate RUN --split validation", &["validation"]),
         // Runs.

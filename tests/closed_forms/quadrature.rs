@@ -2,6 +2,7 @@
 //! not linear.
 
 use super::{draw, mean_and_stderr, widen_posterior};
+use elbo::density::Domain;
 use elbo::layer::Activation;
 use elbo::model::{Hidden, Inference, Preset, Vae, VaeConfig};
 use elbo::tensor::{Exec, Mat, Noise, Params, Stream};
@@ -11,7 +12,7 @@ use rand::Rng;
 const COLS: usize = 5;
 const ROWS: usize = 8;
 
-const KINDS: [&str; 7] = [
+const KINDS: [&str; 16] = [
     "bernoulli",
     "gaussian",
     "gaussian:0.3",
@@ -19,6 +20,15 @@ const KINDS: [&str; 7] = [
     "gaussian-per-dimension",
     "gaussian-predicted",
     "categorical:3",
+    "continuous-bernoulli",
+    "laplace-learned",
+    "student-t",
+    "poisson",
+    "negative-binomial",
+    "zero-inflated-negative-binomial",
+    "multinomial",
+    "discretized-logistic",
+    "beta-binomial",
 ];
 
 /// log ∫ N(z; 0, 1) p(x|z) dz of each row, by the trapezium rule: at ±9 the prior's density is 1e-18 of its greatest, and on
@@ -57,10 +67,12 @@ fn importance_sampling_agrees_with_quadrature_for_every_likelihood() {
         // Twice the usual weights in the decoder, so that x depends on z by more than a straight line.
         widen_posterior(&vae, &mut params, 2.0);
         let mut rng = Noise::new(12).rng(Stream::Data, 0, 0, 0);
-        let x = Array2::from_shape_fn((ROWS, COLS), |_| match kind {
-            "bernoulli" => f64::from(rng.random_range(0..2)),
-            "categorical:3" => f64::from(rng.random_range(0..3)),
-            _ => rng.random_range(-1.0..1.0),
+        let x = Array2::from_shape_fn((ROWS, COLS), |_| match config.likelihood.domain() {
+            Domain::Unit => f64::from(rng.random_range(0..2)),
+            Domain::Classes(classes) => rng.random_range(0..classes) as f64,
+            Domain::Counts => f64::from(rng.random_range(0..4)),
+            Domain::Bytes => f64::from(rng.random_range(80..180)) / 255.0,
+            Domain::Real => rng.random_range(-1.0..1.0),
         });
         let exact = exact(&vae, &params, &ex, &x);
         let mut inference = Inference::new(&vae, &params, &ex);

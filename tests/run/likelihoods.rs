@@ -2,14 +2,14 @@
 
 use crate::support::{At, assert_same};
 use elbo::Result;
-use elbo::data::{Dataset, Rows, View};
+use elbo::data::{Binarize, Dataset, Rows, View};
 use elbo::density::{Domain, LikelihoodKind};
 use elbo::model::Inference;
-use elbo::task;
+use elbo::task::{self, Examples};
 use elbo::tensor::{Exec, Noise, Stream};
 use elbo::train::{Flow, MetricsLine, Observer, Outcome, Place, RunFolder, SavedModel, Settings, StepReport, Trainer};
 use ndarray::Array2;
-use std::f64::consts::PI;
+use std::f64::consts::{LN_2, PI};
 use std::path::Path;
 use tempfile::tempdir;
 
@@ -93,10 +93,20 @@ fn every_likelihood_learns_resumes_and_generates() {
     }
 }
 
-/// Means of x that are finite and differ by latent, and draws that have a density.
+/// Means of x that are finite and differ by latent, and draws that have a density. Bits where there are levels to count.
 fn generates(kind: &str, out: &Path) {
     let (model, ex) = (SavedModel::load(out).unwrap(), Exec::sequential().unwrap());
     let mut inference = Inference::new(&model.vae, &model.params, &ex);
+    let data = rows(kind.parse::<LikelihoodKind>().unwrap().domain());
+    let examples = Examples::new(&model.vae, data.all(), Binarize::None, 0).unwrap();
+    for samples in [None, Some(10)] {
+        let report = task::evaluate(&mut inference, &examples, 0, samples).unwrap();
+        let nats = report.nll.last().map_or(report.neg_elbo, |last| last.nats);
+        let levels = ["discretized-logistic", "beta-binomial"].contains(&kind);
+        assert_eq!(report.bits_per_dimension, levels.then(|| nats / (COLS as f64 * LN_2)), "{kind}");
+        // A level of 256 without any knowledge takes 8.
+        assert!(report.bits_per_dimension.is_none_or(|bits| bits > 0.0 && bits < 8.0), "{kind} {report:?}");
+    }
     let means = task::sample(&mut inference, 20, 3).unwrap();
     assert!(means.iter().all(|x| x.is_finite()) && means.row(0) != means.row(1), "{kind}: {means:?}");
     let (likelihood, z) = (model.vae.likelihood::<f32>(), task::sample_latents(&inference, 20, 3).unwrap());
@@ -162,5 +172,9 @@ fn what_has_no_density_is_refused_by_row_and_column() {
         let words = ["row 7, column 2 is", kind, "needs 8-bit values: 0, 1/255", "hint", "by 255"];
         [0.5, -1.0, 51.0].iter().for_each(|&bad| refused(kind, with(bad), &words));
     }
+    let data = Dataset::from_array(Array2::from_elem((30, 2), 0.5).view()).unwrap();
+    let binary = settings("categorical:1").merge(Settings::from_toml("binarize = \"fixed\"").unwrap());
+    let error = Trainer::new(binary.resolve(&data).unwrap().0, data, Exec::sequential().unwrap()).err().unwrap();
+    assert!(error.to_string().contains("binary data have ones, and categorical:1 has none"), "{error}");
     refused("continuous-bernoulli", Array2::from_elem((30, 2), 1.5), &["row 0, column 0 is 1.5", "[0, 1]"]);
 }

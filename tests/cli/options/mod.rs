@@ -74,7 +74,7 @@ fn options_of_train() {
 
 #[test]
 fn options_of_the_verbs_that_use_a_model() {
-    hold(&["evaluate", "info", "sample", "reconstruct", "encode", "decode", "interpolate", "score"]);
+    hold(&["evaluate", "info", "sample", "reconstruct", "encode", "decode", "interpolate", "score", "probe"]);
 }
 
 #[test]

@@ -77,7 +77,11 @@ pub fn rows() -> Vec<Row> {
     let score = reads_rows!("score", "score RUN --out out.csv");
     let encode = reads_rows!("encode", "encode RUN --out out.csv");
     let reconstruct = reads_rows!("reconstruct", "reconstruct RUN --out out.csv");
-    [&score, &encode, &reconstruct, OF_ROWS, EVALUATE, MODEL, MEASURE].concat().into_iter().chain(common()).collect()
+    [&score, &encode, &reconstruct, OF_ROWS, EVALUATE, PROBE, MODEL, MEASURE]
+        .concat()
+        .into_iter()
+        .chain(common())
+        .collect()
 }
 
 const OF_ROWS: &[Row] = &[
@@ -214,6 +218,61 @@ const EVALUATE: &[Row] = &[
     }),
 ];
 
+/// The accuracies of `elbo probe`, by the number of labels: of each, those of latents and of the rows.
+fn probed(lab: &Lab, args: &str) -> Vec<(u64, [f64; 2], [f64; 2])> {
+    let report = json(lab, &format!("probe RUN {args}"));
+    let of = |r: &Value, which: &str| ["linear", "neighbours"].map(|name| number(&r[which], name));
+    let result = |r: &Value| (r["labels"].as_u64().unwrap(), of(r, "latent"), of(r, "input"));
+    report["results"].as_array().unwrap().iter().map(result).collect()
+}
+
+const PROBE: &[Row] = &[
+    ("probe", "RUN", |lab| {
+        let [run, other] = [lab.train(""), lab.train("--seed 1 --epochs 1")];
+        let of = |run: &Run| lab.elbo(&format!("probe {} --seed 0 --few 8", run.path.display())).stdout;
+        assert_ne!(of(&run), of(&other));
+    }),
+    ("probe", "DATA", |lab| {
+        assert_eq!(probed(lab, "set"), probed(lab, ""), "without it, the run's own");
+        assert!(call(lab, "probe RUN binary").stderr.contains("binary, train split"));
+    }),
+    ("probe", "--memory", |lab| {
+        assert_eq!(probed(lab, "--memory 1K"), probed(lab, ""));
+        assert!(call(lab, "probe RUN --memory 1K").stderr.contains("streamed"));
+    }),
+    ("probe", "--labels", |lab| {
+        // The data's own labels once more; and labels that the rows know nothing of.
+        let file = |name: &str, label: &dyn Fn(usize) -> usize| {
+            let lines: String = (0..TRAIN + TEST).map(|row| format!("{}\n", label(row))).collect();
+            fs::write(lab.at().join(name), format!("label\n{lines}")).unwrap();
+        };
+        file("own.csv", &|row| row % 4);
+        file("none.csv", &|row| (row * 7919 + row * row * 31) % 13 % 4);
+        let [(_, _, own), (_, _, none)] = ["own", "none"].map(|name| probed(lab, &format!("--labels {name}.csv"))[0]);
+        assert_eq!(probed(lab, "")[0].2, own);
+        assert!(own.iter().all(|a| *a > 0.95) && none.iter().all(|a| *a < 0.6), "{own:?} {none:?}");
+        fs::write(lab.at().join("short.csv"), "label\n1\n2\n").unwrap();
+        let ran = elbo(lab.at(), &fill(lab, "probe RUN --labels short.csv"));
+        assert!(ran.code == 2 && ran.stderr.contains("2 labels for 260 rows"), "{}", ran.stderr);
+    }),
+    ("probe", "--few", |lab| {
+        let all = probed(lab, "--few 4,100");
+        assert_eq!(all.iter().map(|(labels, ..)| *labels).collect::<Vec<_>>(), [4, 100, TRAIN as u64]);
+        // Many labels tell more than one of each class.
+        assert!(all[2].1[0] > all[0].1[0] && all[2].2[0] >= all[0].2[0], "{all:?}");
+        let ran = elbo(lab.at(), &fill(lab, "probe RUN --few 3"));
+        assert!(ran.code == 2 && ran.stderr.contains("3 labels of 4 classes"), "{}", ran.stderr);
+    }),
+    ("probe", "--neighbours", |lab| {
+        // Where all rows vote, the class of three rows in four always wins.
+        let lines: String = (0..TRAIN + TEST).map(|row| format!("{}\n", row % 4 == 0)).collect();
+        fs::write(lab.at().join("uneven.csv"), format!("label\n{lines}")).unwrap();
+        let of = |k: &str| probed(lab, &format!("--labels uneven.csv --neighbours {k}"))[0];
+        let [(_, near, _), (_, far, _)] = ["1", "200"].map(of);
+        assert!(near[1] > 0.9 && far[1] == 0.75 && near[0] == far[0], "{near:?} {far:?}");
+    }),
+];
+
 const MODEL: &[Row] = &[
     ("info", "RUN", |lab| {
         let [run, other] = [lab.train(""), lab.train("--seed 1")];
@@ -342,6 +401,7 @@ fn verb_call(verb: &str) -> &'static str {
         "decode" => "decode RUN z.csv --out out.npy",
         "interpolate" => "interpolate RUN --from 3 --to 8 --out out.npy",
         "score" => "score RUN --samples 2",
+        "probe" => "probe RUN --few 4",
         "import" => "import DICT --hidden 16 --latent 3 --out out.safetensors --overwrite",
         "export" => "export RUN --to out.safetensors --overwrite",
         "bench" => BENCH,
@@ -369,8 +429,8 @@ fn common() -> Vec<Row> {
         };
     }
     rows![
-        "evaluate" "info" "sample" "reconstruct" "encode" "decode" "interpolate" "score" "import" "export" "bench"
-        "gradcheck"
+        "evaluate" "info" "sample" "reconstruct" "encode" "decode" "interpolate" "score" "probe" "import" "export"
+        "bench" "gradcheck"
     ]
 }
 
