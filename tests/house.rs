@@ -83,7 +83,9 @@ fn every_room_is_on_the_plan() {
         let path = entry.unwrap().path();
         if path.is_dir() {
             let name = path.file_name().unwrap().to_str().unwrap();
-            assert!(ROOMS.iter().any(|(room, _)| *room == name), "src/{name} is not on the plan");
+            // Programs use the library as anyone else does: `src/bin` has the walkthroughs.
+            let planned = name == "bin" || ROOMS.iter().any(|(room, _)| *room == name);
+            assert!(planned, "src/{name} is not on the plan");
         }
     }
 }

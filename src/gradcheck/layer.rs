@@ -1,10 +1,8 @@
 //! Any layer: the gradients of its input and of each of its parameters.
 
 use super::{Check, Value, check_coordinates};
-use crate::layer::{Gradient, Layer, Sides};
-use crate::tensor::{Buffer, Isa, Layout, Noise, Params, Slot, Stream};
-use elbo_kernels::gemm::{Accum, Transpose, gemm, gemm_scratch};
-use elbo_kernels::{MatMut, par::Par};
+use crate::layer::{Layer, Sides};
+use crate::tensor::{Buffer, Isa, Layout, Noise, Par, Params, Slot, Stream};
 use ndarray::Array2;
 use rand::Rng;
 use rand_distr::StandardNormal;
@@ -90,15 +88,7 @@ impl<'a> Run<'a> {
         let x = self.x.rows(n);
         self.layer.backward_rows(Isa::default(), params, x, &self.y, &mut dy, Some(&mut dx), &mut self.cache);
         let of = |slot: Slot| match self.layer.gradient(slot, x, dy.rows(n), &self.cache) {
-            Some(Gradient::Product(x, dy)) => {
-                let (m, k, cols) = (dy.cols(), dy.rows(), x.cols());
-                let (mut out, mut scratch) = (vec![0.0; m * cols], vec![0.0; gemm_scratch(k, cols)]);
-                let (left, right) = ((Transpose::Yes, dy), (Transpose::No, x));
-                let into = MatMut::new(&mut out, m, cols, cols);
-                gemm(Isa::default(), Par::Sequential, left, right, Accum::Replace, into, &mut scratch);
-                out
-            }
-            Some(Gradient::Sum(dy)) => (0..dy.cols()).map(|c| (0..n).map(|r| dy.row(r)[c]).sum()).collect(),
+            Some(gradient) => flat(&gradient.to_array()),
             None => panic!("parameter {} does not belong to the layer", slot.index()),
         };
         (dx.view(n).to_owned(), layout.entries().iter().map(|e| of(e.slot)).collect())

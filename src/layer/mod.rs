@@ -21,7 +21,9 @@ pub use init::{Init, InitScheme};
 
 pub use elbo_kernels::activation::Activation;
 
-use crate::tensor::{Buffer, Isa, Mat, Params, Real, Slot};
+use crate::tensor::{Buffer, Isa, Mat, MatMut, Par, Params, Real, Slot};
+use elbo_kernels::gemm::{Accum, Transpose, gemm, gemm_scratch};
+use ndarray::Array2;
 use std::fmt::Debug;
 
 /// What a layer keeps between its passes, for one block of rows.
@@ -40,6 +42,27 @@ pub enum Gradient<'a, F> {
     Product(Mat<'a, F>, Mat<'a, F>),
     /// The sum over rows, for a vector: (rows, out).
     Sum(Mat<'a, F>),
+}
+
+impl<F: Real> Gradient<'_, F> {
+    /// The gradient itself, as files have the parameter: (out, in), or (out, 1) for a vector. For checks and small
+    /// networks: it allocates, where a training step makes tiles of it in place.
+    pub fn to_array(&self) -> Array2<F> {
+        match self {
+            Gradient::Product(x, dy) => {
+                let (rows, inputs, outputs) = (x.rows(), x.cols(), dy.cols());
+                let mut out = Array2::from_elem((outputs, inputs), F::ZERO);
+                let mut scratch = vec![F::ZERO; gemm_scratch(rows, inputs)];
+                let into = MatMut::new(out.as_slice_mut().unwrap_or_default(), outputs, inputs, inputs);
+                let (left, right) = ((Transpose::Yes, *dy), (Transpose::No, *x));
+                gemm(Isa::default(), Par::Sequential, left, right, Accum::Replace, into, &mut scratch);
+                out
+            }
+            Gradient::Sum(dy) => {
+                Array2::from_shape_fn((dy.cols(), 1), |(c, _)| (0..dy.rows()).map(|r| dy.row(r)[c]).sum())
+            }
+        }
+    }
 }
 
 /// A differentiable map from rows of [`inputs`](Self::inputs) to rows of [`outputs`](Self::outputs) columns.

@@ -50,24 +50,13 @@ impl Walk {
 
     /// A paragraph, wrapped.
     pub fn say(&self, text: &str) {
-        let mut line = String::new();
-        for word in text.split_whitespace() {
-            if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > WIDTH {
-                println!("{line}");
-                line.clear();
-            }
-            if !line.is_empty() {
-                line.push(' ');
-            }
-            line.push_str(word);
-        }
-        println!("{line}\n");
+        println!("{}\n", wrapped(text, "", ""));
     }
 
     /// Lines as they stand, set in: formulas, tables, pictures.
     pub fn show(&self, text: &str) {
         for line in text.lines() {
-            println!("    {line}");
+            println!("{}", format!("    {line}").trim_end());
         }
         println!();
     }
@@ -75,11 +64,11 @@ impl Walk {
     /// A statement about what was just computed. Ends the program with status 1 when it is false.
     pub fn claim(&mut self, holds: bool, text: &str) {
         if !holds {
-            println!("  ✗ {text}");
+            println!("{}", wrapped(text, "  ✗ ", "    "));
             stop("this claim does not hold: the library or the walkthrough is wrong");
         }
         self.claims += 1;
-        println!("  ✓ {text}\n");
+        println!("{}\n", wrapped(text, "  ✓ ", "    "));
     }
 
     /// Where to write the picture `name`, if pictures are kept.
@@ -91,6 +80,23 @@ impl Walk {
     pub fn end(self) {
         println!("{} claims checked.", self.claims);
     }
+}
+
+/// Words in lines of at most [`WIDTH`] characters, the first line after `first`, the others after `rest`.
+fn wrapped(text: &str, first: &str, rest: &str) -> String {
+    let (mut lines, mut line, mut words) = (String::new(), first.to_owned(), 0);
+    for word in text.split_whitespace() {
+        if words > 0 && line.chars().count() + 1 + word.chars().count() > WIDTH {
+            lines += &(std::mem::replace(&mut line, rest.to_owned()) + "\n");
+            words = 0;
+        }
+        if words > 0 {
+            line.push(' ');
+        }
+        line += word;
+        words += 1;
+    }
+    lines + &line
 }
 
 /// Rows of grey pictures of `height` by `width`, values in [0, 1], side by side: two pixels a character.
@@ -110,6 +116,26 @@ pub fn grey(pictures: &[&[f32]], height: usize, width: usize) -> String {
         text.push('\n');
     }
     text
+}
+
+/// Every second pixel each way, as the mean of four: digits of 28 by 28 fit five to a line of the terminal.
+pub fn halved(picture: &[f32], width: usize) -> Vec<f32> {
+    let rows: Vec<&[f32]> = picture.chunks_exact(width).collect();
+    let mean = |two: &[&[f32]], col: usize| (two[0][col] + two[0][col + 1] + two[1][col] + two[1][col + 1]) / 4.0;
+    rows.chunks_exact(2).flat_map(|two| (0..width - 1).step_by(2).map(move |col| mean(two, col))).collect()
+}
+
+/// `length` characters of ink, at most `most`.
+pub fn bar(length: f64, most: usize) -> String {
+    "█".repeat(length.round().clamp(0.0, most as f64) as usize)
+}
+
+/// The mean of independent values and its standard error: what a Monte Carlo estimate is worth.
+pub fn mean_and_error(values: &[f64]) -> (f64, f64) {
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    let squares: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
+    (mean, (squares / (n - 1.0) / n).sqrt())
 }
 
 fn stop(message: &str) -> ! {
