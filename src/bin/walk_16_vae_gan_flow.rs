@@ -185,8 +185,9 @@ fn vae(walk: &mut Walk, learn: &Points, held_out: &Points, truth: f64) -> Result
 
 /// z from the prior, then x from p(x|z): its mean, and the noise that the likelihood has learned.
 fn vae_samples(trainer: &Trainer) -> Result<Points> {
-    let z = sample_latents(trainer.vae(), 2000, 5)?;
-    let eta = decode_parameters(&mut trainer.inference(), z.view())?;
+    let mut inference = trainer.inference();
+    let z = sample_latents(&inference, 2000, 5)?;
+    let eta = decode_parameters(&mut inference, z.view())?;
     let (mut rng, mut x) = (generator(3), [0.0f32; 2]);
     let mut draw = |eta: &[f32]| {
         trainer.vae().likelihood::<f32>().sample(trainer.params(), eta, &mut rng, &mut x);
