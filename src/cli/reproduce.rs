@@ -18,14 +18,15 @@ Examples:
   elbo reproduce iwae --rows k1,k5 --epochs 364    its first six stages
   elbo reproduce iwae --rows k1 --epochs 1093      goes on from there
 
-Tables: iwae (Burda et al. 2016, Table 1; rows k1, k5, k50, k1-dreg, k5-dreg, k50-dreg).
+Tables: iwae (Burda et al. 2016, Table 1; rows k1, k5, k50, k1-dreg, k5-dreg, k50-dreg);
+exemplar-fashion and exemplar-mnist (Norouzi et al. 2020; rows vae, vamp).
 
 Each row is a run folder of its own; the same command goes on where it was interrupted, and with more
 epochs where it ended. Figures are test -log p(x) in nats, by importance sampling. They are recorded in
 the folder's likelihood.jsonl and not measured twice. With --json the table is the last line, behind
 those of the epochs.")]
 pub struct Reproduce {
-    /// The table: iwae
+    /// The table: iwae, exemplar-fashion or exemplar-mnist
     table: String,
     /// Rows of it, such as k1,k5; without it all
     #[arg(long, value_name = "ROW,…", value_delimiter = ',')]
