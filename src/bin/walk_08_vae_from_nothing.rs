@@ -206,7 +206,7 @@ fn main() -> elbo::Result<()> {
     let mut walk = Walk::start(
         8,
         "A VAE from nothing",
-        "that a VAE is 150 lines without secrets, and that the library computes these and no other numbers.",
+        "that a VAE is 180 lines without secrets, and that the library computes these and no other numbers.",
     );
     let digits = elbo::data::load("mnist")?.train().slice(0..ROWS);
     let data = Dataset::from_array(digits.to_array::<f32>().view())?;
