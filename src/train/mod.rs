@@ -10,6 +10,7 @@ mod diagnose;
 mod evaluate;
 #[cfg(feature = "files")]
 mod metrics;
+mod observe;
 #[cfg(feature = "files")]
 mod pictures;
 #[cfg(feature = "files")]
@@ -30,6 +31,7 @@ pub use config::{Capacity, TrainConfig, check_data};
 pub use evaluate::{Evaluation, Metrics, active_units, evaluate, evaluate_objective, filler};
 #[cfg(feature = "files")]
 pub use metrics::{METRICS_FILE, MetricsLine, MetricsTerms};
+pub use observe::{EpochReport, Flow, Observer, StepReport};
 #[cfg(feature = "files")]
 pub use place::Place;
 #[cfg(feature = "files")]
@@ -40,4 +42,4 @@ pub use run::{CONFIG_FILE, Outcome, RunFolder};
 pub use saved::{DataInfo, MODEL_FILE, ModelInfo, SavedModel, Selected, digest};
 #[cfg(feature = "files")]
 pub use settings::Settings;
-pub use trainer::{EpochReport, Flow, Observer, State, StepReport, Trainer};
+pub use trainer::{State, Trainer};
