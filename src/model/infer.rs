@@ -302,9 +302,10 @@ impl<'m, F: Real> Inference<'m, F> {
         estimator: &dyn Estimator<F>,
         beta: f64,
     ) -> Stats {
-        const UNIT: usize = 8;
+        // Of many samples, a few rows are as many latents as a block is made for.
+        let unit = if estimator.samples() < BLOCK_ROWS { 8 } else { 1 };
         let (vae, p, isa, samples) = (self.vae, self.params, self.ex.isa(), estimator.samples());
-        let block = (BLOCK_ROWS / samples).next_multiple_of(UNIT).max(UNIT);
+        let block = (BLOCK_ROWS / samples).next_multiple_of(unit).max(unit);
         if self.many.first().is_none_or(|b| b.samples != samples) {
             self.many = (0..self.ex.workers()).map(|_| Block::new(vae, block, samples)).collect();
         }
@@ -315,7 +316,7 @@ impl<'m, F: Real> Inference<'m, F> {
             vae.forward_for(isa, p, b, estimator, table);
             vae.log_px(isa, p, b);
         };
-        let rows = Rows { block, unit: UNIT, ..self.rows(rows, 1 + samples) };
+        let rows = Rows { block, unit, ..self.rows(rows, 1 + samples) };
         sweep(self.ex, &mut self.many, rows, pass, |_, b| stats.add_block(b, Some((estimator, beta))));
         stats
     }

@@ -95,7 +95,8 @@ impl<F: Real> Workspace<F> {
         // Results may not depend on threads, nor blocks on them where results depend on blocks.
         let count =
             if ex.isa().is_foreign() { blocks } else { blocks.next_multiple_of(threads) }.clamp(1, batch.max(1));
-        let capacity = split(batch, count).map(|(_, rows)| rows).max().unwrap_or(0).next_multiple_of(8);
+        let most = split(batch, count).map(|(_, rows)| rows).max().unwrap_or(0);
+        let capacity = if samples == 1 { most.next_multiple_of(8) } else { most };
         let blocks = (0..count).map(|_| Block::new(vae, capacity, samples));
         let components = vae.component_blocks(if ex.isa().is_foreign() { 1 } else { threads }).into_iter();
         Workspace {

@@ -10,6 +10,7 @@ mod diagnose;
 mod evaluate;
 #[cfg(feature = "files")]
 mod metrics;
+mod observe;
 mod output_bias;
 #[cfg(feature = "files")]
 mod pictures;
@@ -31,6 +32,7 @@ pub use config::{Capacity, TrainConfig, check_data};
 pub use evaluate::{Evaluation, Metrics, active_units, evaluate, evaluate_objective, filler};
 #[cfg(feature = "files")]
 pub use metrics::{METRICS_FILE, MetricsLine, MetricsTerms};
+pub use observe::{EpochReport, Flow, Observer, StepReport};
 pub use output_bias::OutputBias;
 #[cfg(feature = "files")]
 pub use place::Place;
@@ -42,4 +44,4 @@ pub use run::{CONFIG_FILE, Outcome, RunFolder};
 pub use saved::{DataInfo, MODEL_FILE, ModelInfo, SavedModel, Selected, digest};
 #[cfg(feature = "files")]
 pub use settings::Settings;
-pub use trainer::{EpochReport, Flow, Observer, State, StepReport, Trainer};
+pub use trainer::{State, Trainer};

@@ -3,6 +3,7 @@
 use super::config::TrainConfig;
 use super::diagnose::{bad_parameter, diverged};
 use super::evaluate::{Evaluation, Metrics, active_units, evaluate_objective};
+use super::observe::{EpochReport, Flow, Observer, StepReport};
 use crate::data::{Batches, Binarize, Dataset, Feed, View};
 use crate::error::{Error, Result};
 use crate::estimator::{Estimator, Objective};
@@ -11,90 +12,6 @@ use crate::optim::{Optimizer, OptimizerKind, average_decay, average_into, clip_g
 use crate::tensor::{Cores, Exec, Noise, Params, Slab, Stream, core_round_trip};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-
-/// Whether to go on.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Flow {
-    /// Go on.
-    Continue,
-    /// Stop after this step; the state can be saved and resumed.
-    Stop,
-}
-
-/// What a step did. Nats per example.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct StepReport {
-    /// Steps since the start of the run, this one included.
-    pub step: u64,
-    /// The epoch, from 1.
-    pub epoch: u64,
-    /// Training rows of this epoch that have been used, and that there are.
-    pub rows: (u64, u64),
-    /// The batch's terms.
-    pub train: Metrics,
-    /// The gradient's global norm before clipping, if clipping is on.
-    pub gradient_norm: Option<f64>,
-}
-
-/// What an epoch did. Nats per example.
-#[derive(Clone, PartialEq, Debug)]
-pub struct EpochReport {
-    /// The epoch, from 1.
-    pub epoch: u64,
-    /// Steps since the start of the run.
-    pub step: u64,
-    /// Means over the epoch's batches, each with the parameters that it met.
-    pub train: Metrics,
-    /// The validation split, with the parameters at the epoch's end.
-    pub validation: Option<Metrics>,
-    /// The test split, likewise; for the record, it decides nothing.
-    pub heldout: Option<Metrics>,
-    /// The KL's weight in the last step.
-    pub beta: f64,
-    /// Latents in use on the test split (or the validation, or the training split).
-    pub active_units: usize,
-    /// Training rows a second, evaluation not counted.
-    pub samples_per_second: f64,
-    /// The learning rate of the last step.
-    pub learning_rate: f64,
-    /// Seconds of training, evaluation not counted.
-    pub seconds: f64,
-    /// Whether the validation objective is the best so far; always true without a validation split.
-    pub improved: bool,
-}
-
-/// Called while training. Return [`Flow::Stop`] to end the run there.
-pub trait Observer: Send {
-    /// After each step.
-    ///
-    /// # Errors
-    /// Whatever should end the training.
-    fn step(&mut self, _trainer: &Trainer, _report: &StepReport) -> Result<Flow> {
-        Ok(Flow::Continue)
-    }
-    /// After each epoch.
-    ///
-    /// # Errors
-    /// Whatever should end the training.
-    fn epoch(&mut self, _trainer: &Trainer, _report: &EpochReport) -> Result<Flow> {
-        Ok(Flow::Continue)
-    }
-    /// A flag that, once set, ends the evaluation after an epoch: the run stops before it, and does it again when it goes
-    /// on.
-    fn stop(&self) -> Option<&AtomicBool> {
-        None
-    }
-}
-
-/// Observes nothing.
-impl Observer for () {}
-
-/// A closure observes epochs.
-impl<F: FnMut(&EpochReport) -> Flow + Send> Observer for F {
-    fn epoch(&mut self, _: &Trainer, report: &EpochReport) -> Result<Flow> {
-        Ok(self(report))
-    }
-}
 
 /// All that a run needs to go on as if it had never stopped, besides its configuration and data.
 #[derive(Clone, PartialEq, Debug)]

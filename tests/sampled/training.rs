@@ -1,9 +1,10 @@
 //! Runs by a sampled objective: what they report, and that bytes repeat.
 
 use elbo::data::Dataset;
+use elbo::density::PriorKind;
 use elbo::estimator::{Bound, ObjectiveKind, PathGradient};
-use elbo::model::{Draw, Vae, Workspace};
-use elbo::tensor::{Exec, Isa, Noise, Params, Slab, Stream};
+use elbo::model::{Corruption, Draw, Vae, Workspace};
+use elbo::tensor::{Exec, Isa, Noise, Params, Precision, Slab, Stream};
 use elbo::train::{EpochReport, Flow, TrainConfig, Trainer};
 use ndarray::Array2;
 
@@ -107,17 +108,43 @@ fn objectives_and_gradients_differ() {
 
 #[test]
 fn a_step_allocates_nothing_after_the_first() {
-    let config = config(IWAE, 5, DREG);
-    let (vae, ex) = (Vae::new(&config.vae).unwrap(), Exec::sequential().unwrap());
-    let params = Params::<f32>::init(vae.layout(), &Noise::new(1));
-    let mut ws = Workspace::new(&vae, &params, 24, 5, &ex);
-    let (mut grads, estimator) = (Slab::zeros(vae.layout()), config.estimator());
-    let fill = |r: usize, x: &mut [f32]| x.iter_mut().enumerate().for_each(|(c, x)| *x = ((r + c) % 2) as f32);
-    let mut step = |step| {
-        let draw = Draw { noise: Noise::new(2), stream: Stream::Train, step };
-        vae.loss_grad(ex.isa(), &params, 24, &fill, &draw, &estimator, 1.0, &mut ws, &mut grads);
+    for (prior, corruption) in [
+        (PriorKind::StandardNormal, Corruption::None),
+        (PriorKind::Vamp(70), Corruption::Mask(0.3)),
+        (PriorKind::Mixture(5), Corruption::Noise(0.1)),
+    ] {
+        let mut config = config(IWAE, 5, DREG);
+        config.vae.prior = prior;
+        let (vae, ex) = (Vae::new(&config.vae).unwrap(), Exec::sequential().unwrap());
+        let params = Params::<f32>::init(vae.layout(), &Noise::new(1));
+        let mut ws = Workspace::new(&vae, &params, 24, 5, &ex).corrupted(&vae, corruption);
+        let (mut grads, estimator) = (Slab::zeros(vae.layout()), config.estimator());
+        let fill = |r: usize, x: &mut [f32]| x.iter_mut().enumerate().for_each(|(c, x)| *x = ((r + c) % 2) as f32);
+        let mut step = |step| {
+            let draw = Draw { noise: Noise::new(2), stream: Stream::Train, step };
+            vae.loss_grad(ex.isa(), &params, 24, &fill, &draw, &estimator, 1.0, &mut ws, &mut grads);
+        };
+        step(0);
+        let allocated = allocation_counter::measure(|| (1..5).for_each(&mut step));
+        assert_eq!(allocated.count_total, 0, "{prior}");
+    }
+}
+
+/// Every prior and precision goes through a whole run, and a prior that learns ends below the standard one.
+#[test]
+fn priors_train_in_either_precision() {
+    let last = |prior, precision| {
+        let mut config = TrainConfig { precision, epochs: 12, ..config(ObjectiveKind::Elbo, 1, PathGradient::Plain) };
+        config.vae.prior = prior;
+        config.optimizer.learning_rate = 0.003;
+        config.fit_precision(Isa::default());
+        run(&config, 130, exec(2)).1.last().unwrap().train.neg_elbo
     };
-    step(0);
-    let allocated = allocation_counter::measure(|| (1..5).for_each(&mut step));
-    assert_eq!(allocated.count_total, 0);
+    let standard = last(PriorKind::StandardNormal, Precision::F32);
+    for prior in [PriorKind::Vamp(30), PriorKind::Mixture(8)] {
+        for precision in [Precision::F32, Precision::Bf16] {
+            let found = last(prior, precision);
+            assert!(found < standard + 0.5, "{prior} in {precision}: {found}, standard {standard}");
+        }
+    }
 }

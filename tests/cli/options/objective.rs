@@ -66,9 +66,14 @@ pub const ROWS: &[Row] = &[
         }
         let moved = vamp.tensor("prior.pseudo_inputs");
         assert!(moved.iter().zip(&start).any(|(a, b)| (a - b).abs() > 1e-3), "and are learned");
-        // A prior that follows the posteriors costs less KL.
-        let long = |prior: &str| lab.train(&format!("--epochs 40 --prior {prior}")).lines[39].train.neg_elbo.unwrap();
-        assert!(long("vamp:20") < long("standard"), "{} {}", long("vamp:20"), long("standard"));
+        // Four kinds of rows, told apart by a prior of four kinds: up to log 4 less KL.
+        let long = |prior: &str| {
+            lab.train(&format!("--epochs 200 --prior {prior}")).lines[199].heldout.unwrap().neg_elbo.unwrap()
+        };
+        let standard = long("standard");
+        for prior in ["vamp:20", "mixture:4"] {
+            assert!(long(prior) < standard - 0.3, "{prior}: {}, {standard}", long(prior));
+        }
         let ran = crate::support::elbo(lab.at(), "train set --prior vamp:201 --out none");
         assert!(ran.code == 2 && ran.stderr.contains("201 pseudo-inputs"), "{}", ran.stderr);
     }),
@@ -80,7 +85,7 @@ pub const ROWS: &[Row] = &[
             both.slice(ndarray::s![.., 3..]).iter().map(|v| f64::from(*v)).collect::<Vec<_>>()
         };
         let (free, bounded) = (found("--epochs 20"), found("--epochs 20 --log-variance -1,-0.5"));
-        assert!(free.iter().any(|v| *v < -1.0) && free.iter().any(|v| *v > -0.5), "{free:?}");
+        assert!(free.iter().any(|v| *v < -1.0), "{free:?}");
         assert!(bounded.iter().all(|v| (-1.0..=-0.5).contains(v)), "{bounded:?}");
         assert!(bounded.contains(&-1.0) && bounded.contains(&-0.5));
         let ran = crate::support::elbo(lab.at(), "train set --log-variance 2,-6 --out none");
