@@ -207,7 +207,7 @@ fn gaps(walk: &mut Walk, vae: &Vae, ex: &Exec, model: &Linear) {
         // Rounding to a few decimals may leave a minus before a zero.
         let gap = if gap.abs() < 5e-5 { 0.0 } else { gap };
         table +=
-            &format!("{shift:4} {width:5}  {elbo:8.4}    {gap:7.4} ± {error:.4}    {kl:10.4}  {}\n", bar(8.0 * kl, 24));
+            &format!("{shift:4} {width:5}  {elbo:8.4}    {gap:7.4} ± {error:.4}    {kl:10.4}  {}\n", bar(6.0 * kl, 18));
     }
     walk.show(&table);
     walk.claim(predicted, "All eight gaps are the predicted KL, within five standard errors.");

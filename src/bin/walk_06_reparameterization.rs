@@ -150,7 +150,7 @@ fn variances(walk: &mut Walk) {
     walk.show(
         "reparameterized     4                         f′ sees its own latent alone\n\
          score               30 + 22 (L−1) + 4 (L−1)²  f carries the others along\n\
-         with a baseline     18 + 6 (L−1)              f minus its mean: better, still growing",
+         with a baseline     18 + 6 (L−1)              f minus its mean still grows",
     );
     let mut table = String::from(" L   reparameterized    score   baseline   score / reparameterized\n");
     let (mut agree, mut ratios) = (true, Vec::new());

@@ -88,9 +88,9 @@ fn derive(walk: &mut Walk) {
          both logarithms are quadratic in ε, and E ε = 0, E ε² = 1 are all that is needed:",
     );
     walk.show(
-        "log q − log p = −½ (log σ² + ε²) + ½ (μ + σε)²          (each log 2π cancels)\n\
+        "log q − log p = −½ (log σ² + ε²) + ½ (μ + σε)²      (log 2π cancels)\n\
          E             = −½ (log σ² + 1)  + ½ (μ² + σ²)\n\
-         KL(q ‖ p)     =  ½ (μ² + σ² − 1 − log σ²)  =  ½ (μ² + eᵛ − 1 − v),  v = log σ²",
+         KL(q ‖ p)     =  ½ (μ² + σ² − 1 − log σ²) = ½ (μ² + eᵛ − 1 − v), v = log σ²",
     );
     walk.say("Against an integral by brute force, which knows nothing of the derivation:");
     let mut table = String::from("   μ      v       library    by quadrature\n");

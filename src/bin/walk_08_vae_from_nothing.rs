@@ -218,7 +218,7 @@ fn main() -> elbo::Result<()> {
          the order opposite to its formula, and Adam. No part of the library, and nothing that was not derived before.",
     );
     walk.show(
-        "x (784) → tanh (64) → μ, v (4 each) → z = μ + e^{v/2} ε → tanh (64) → o (784)\n\
+        "x (784) → tanh (64) → μ, v (4, 4) → z = μ + e^{v/2} ε → tanh (64) → o (784)\n\
          loss = Σ log(1 + eᵒ) − x·o  +  ½ Σ μ² + eᵛ − 1 − v       nats, batch mean",
     );
     let trainer = trainer(&ours, &data)?;
