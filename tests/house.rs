@@ -140,7 +140,15 @@ fn the_light_build_stays_light() {
 
 #[test]
 fn documents_are_finished_and_name_files_that_exist() {
-    for document in ["README.md", "CONTRIBUTING.md", "benches/RESULTS.md", "datasets/README.md", "CHANGELOG.md"] {
+    for document in [
+        "README.md",
+        "COURSE.md",
+        "TESTING.md",
+        "CONTRIBUTING.md",
+        "benches/RESULTS.md",
+        "datasets/README.md",
+        "CHANGELOG.md",
+    ] {
         let text = fs::read_to_string(root().join(document)).unwrap();
         assert!(!text.contains("@@"), "{document} has a place to fill in");
         for word in text.split('`').skip(1).step_by(2) {
