@@ -120,7 +120,7 @@ fn csv_files() {
     all_fail(&[
         ("header.csv", b"a,b\n".to_vec(), &["no rows"]),
         ("blank.csv", b"\n\n".to_vec(), &["no column names"]),
-        ("control.csv", b"\x0c\0\0\0\xbd\n14\n".to_vec(), &["name of column 0", "control character", "text"]),
+        ("control.csv", b"\x0c\0\0\0\xbd\n14\n".to_vec(), &["name of column 0", "zero byte", "text"]),
         ("none.csv", b"1,2\n3,4\n".to_vec(), &["first line holds numbers", "names", "hint"]),
         ("semicolon.csv", b"a;b\n1;2\n".to_vec(), &["';'", "commas"]),
         ("few.csv", b"a,b\n1,2\n3\n".to_vec(), &["line 3 (row 1,", "1 fields", "header has 2"]),
