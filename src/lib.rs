@@ -26,12 +26,25 @@
 //! # A tour
 //!
 //! - [`tensor`]: parameters in one flat [`Slab`](tensor::Slab); noise that is a pure function of the seed.
-//! - [`layer`]: forward and both halves of backward, side by side. [`density`]: likelihoods, the posterior, the
-//!   prior. [`estimator`]: the objective, a function of a few row terms. [`optim`]: what moves the parameters.
+//! - [`layer`]: forward and both halves of backward, side by side. [`density`]: likelihoods, the posterior, priors.
+//!   [`estimator`]: the objective, a function of a few row terms. [`optim`]: what moves the parameters.
 //! - [`model`]: where they meet. A [`Vae`](model::Vae) is a description; [`Params`](tensor::Params) are its numbers.
 //! - [`data`]: rows from every format; splits, order and binarization as functions of the seed.
 //! - [`train`]: the loop, with callbacks by step and by epoch.
 //! - [`gradcheck`]: any derivative, yours too, against finite differences.
+//!
+//! The mathematics in one place, with z = μ + σε, ε ~ N(0, I), the reparameterized draw from q(z|x) = N(μ, σ²):
+//!
+//! ```text
+//! −ELBO  = −E_q log p(x|z) + KL(q(z|x) ‖ p(z))  ≥  −log p(x)          estimator
+//! KL     = Σⱼ ½ (μⱼ² + σⱼ² − 1 − log σⱼ²)                             density, of N(0, I)
+//! ∂KL/∂μⱼ = μⱼ      ∂KL/∂log σⱼ² = ½ (σⱼ² − 1)
+//! ∂z/∂μ  = 1        ∂zⱼ/∂log σⱼ² = ½ σⱼ εⱼ
+//! dX = dY Wᵀ        dW = Xᵀ dY        db = Σ_rows dY                   layer, Y = X W + b
+//! −log p(x) ≈ −log (1/K) Σₖ p(x|zₖ) p(zₖ) / q(zₖ|x)                    estimator, K draws
+//! ```
+//!
+//! Sixteen walkthroughs (`COURSE.md`, feature `walk`) derive each line, print it and check it.
 //!
 //! The objective is in nats per example everywhere: −ELBO = reconstruction + KL, where reconstruction is −log p(x|z).
 #![forbid(unsafe_code)]
