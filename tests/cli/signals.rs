@@ -100,7 +100,9 @@ fn a_run_ends_at_once_at_any_moment_and_goes_on_to_the_same_bytes() {
         let (found, took, rest) = end(&mut child, &mut stderr, signal);
         assert_eq!(found, Some(code), "{rest}");
         assert!(took < AT_ONCE, "{took:?}: {rest}");
-        assert!(rest.contains(name) && rest.contains(&format!("elbo train --resume {run}")), "{rest}");
+        // On a machine that was busier when the whole run was timed, this one may be at its pictures, which end in silence.
+        let trained = rest.contains("epoch 2/2 ");
+        assert!(trained || rest.contains(name) && rest.contains(&format!("elbo train --resume {run}")), "{rest}");
         let stands = elbo(at, &format!("info {run}/checkpoint --json")).ok().json();
         match stands["batch"].as_u64().unwrap() {
             STEPS => evaluating += 1,
