@@ -123,7 +123,8 @@ pub fn npy(bytes: &[u8]) {
 /// Bytes as a CSV file.
 pub fn csv(bytes: &[u8]) {
     let Some(data) = load_both(&file("csv", "x.csv", bytes)) else { return };
-    let names = data.all().names().expect("names").to_vec();
+    // Formats go by what a file begins with: this one may have been an IDX file.
+    let Some(names) = data.all().names().map(<[String]>::to_vec) else { return };
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record(&names).expect("memory");
     let x = numbers(data.all());
