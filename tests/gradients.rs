@@ -1,6 +1,6 @@
 //! Every layer and every preset against finite differences, in f64.
 
-use elbo::estimator::{Elbo, FreeBits};
+use elbo::estimator::{Elbo, FreeBits, Penalty};
 use elbo::gradcheck::{Check, VaeCheck, check_layer, check_vae};
 use elbo::layer::{Activation, AnyLayer, Chain, Concat, Dense, Gated, InitScheme};
 use elbo::model::{Heads, Hidden, PRESETS, VaeConfig};
@@ -148,6 +148,23 @@ fn bounded_log_variances() {
         let of = |config| check_vae(config, &Elbo::new(2, None), 1.0, 6, 7).unwrap();
         assert_vae_passed(&of(&config), &format!("bounds, {heads:?}"));
         assert_ne!(of(&config).last().unwrap().check.at, of(&free).last().unwrap().check.at, "they bound something");
+    }
+}
+
+/// Penalties of the batch, alone and beside what else couples its rows; of a single row there is none.
+#[test]
+fn penalties_of_the_batch() {
+    let config = small(PRESETS[0].config(7));
+    let config = VaeConfig { layer: Hidden::Dense(Activation::Tanh), log_variance: Some([-6.0, 2.0]), ..config };
+    let free_bits = Some(FreeBits { lambda: 0.05, group: 2 });
+    for text in ["tc:5", "mmd:10", "mmd-gaussian:30"] {
+        let penalty: Penalty = text.parse().unwrap();
+        for (free_bits, beta, rows) in [(None, 1.0, 6), (None, 0.0, 2), (free_bits, 4.0, 5)] {
+            let checks = check_vae(&config, &Elbo::new(1, free_bits).with_penalty(penalty, 40), beta, rows, 9).unwrap();
+            assert_vae_passed(&checks, &format!("{text}, beta {beta}, {rows} rows"));
+        }
+        let of = |elbo: Elbo| check_vae(&config, &elbo, 1.0, 1, 9).unwrap();
+        assert_eq!(of(Elbo::default().with_penalty(penalty, 40)), of(Elbo::default()), "{text} of a single row");
     }
 }
 

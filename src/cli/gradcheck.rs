@@ -50,12 +50,17 @@ pub struct Gradcheck {
     /// Gradient by the posterior, each against what it is the gradient of: plain, stl or dreg
     #[arg(long, value_name = "NAME")]
     gradient: Option<String>,
+    /// A penalty of the batch's latents, as of 1,000 training rows: tc:WEIGHT, mmd:WEIGHT or mmd-gaussian:WEIGHT
+    #[arg(long, value_name = "NAME:WEIGHT")]
+    penalty: Option<String>,
     #[command(flatten)]
     common: Common,
 }
 
 /// Rows of a batch that a check is patient enough for.
 const MOST_ROWS: usize = 4096;
+/// Training rows that a penalty takes the batch to be drawn from.
+const EXAMPLES: usize = 1000;
 
 impl Gradcheck {
     pub(super) fn run(&self) -> Result<End> {
@@ -68,12 +73,13 @@ impl Gradcheck {
             objective: self.objective.clone(),
             samples: self.samples,
             gradient: self.gradient.clone(),
+            penalty: self.penalty.clone(),
             ..self.network.settings()
         };
         let usual = if settings.preset.as_deref() == Some("tabular") { 2 } else { 784 };
         let config = settings.network(self.inputs.unwrap_or(usual))?;
         console.say(describe_network(&Vae::new(&config)?));
-        let estimator = settings.objective_for(&config)?;
+        let estimator = settings.penalised_objective_for(&config, EXAMPLES)?;
         let latents = self.batch_size.saturating_mul(Estimator::<f64>::samples(&estimator));
         if latents > MOST_ROWS {
             return Err(Error::input(format!("{latents} samples of z in a batch; check one of at most {MOST_ROWS}"))

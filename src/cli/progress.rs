@@ -94,10 +94,11 @@ fn label(trainer: &Trainer) -> String {
     trainer.config().objective.label(trainer.config().samples)
 }
 
-/// `-ELBO 105.62 = 80.31 + 25.31`, and `, -IWAE_5 103.20` where that is the objective
+/// `-ELBO 105.62 = 80.31 + 25.31`, and `, -IWAE_5 103.20` where that is the objective, or its penalty without the weight
 fn terms(m: &Metrics, label: &str) -> String {
     let bound = m.neg_bound.map_or_else(String::new, |bound| format!(", -{label} {bound:.2}"));
-    format!("-ELBO {:.2} = {:.2} + {:.2}{bound}", m.neg_elbo, m.reconstruction, m.kl)
+    let penalty = m.penalty.map_or_else(String::new, |penalty| format!(", penalty {penalty:.4}"));
+    format!("-ELBO {:.2} = {:.2} + {:.2}{bound}{penalty}", m.neg_elbo, m.reconstruction, m.kl)
 }
 
 /// What an epoch did, on one line.

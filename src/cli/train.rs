@@ -117,6 +117,10 @@ pub struct Train {
     /// Epochs over which the capacity rises from 0
     #[arg(long, help_heading = "Training", value_name = "N")]
     capacity_epochs: Option<f64>,
+    /// A penalty of each batch's latents: tc:WEIGHT (total correlation, as β-TC-VAE with beta 1 + WEIGHT), or mmd:WEIGHT and
+    /// mmd-gaussian:WEIGHT (maximum mean discrepancy from the prior; with --beta 0 a Wasserstein autoencoder)
+    #[arg(long, help_heading = "Training", value_name = "NAME:WEIGHT")]
+    penalty: Option<String>,
     /// What the encoder sees of the rows that it learns to restore: none, mask:SHARE or noise:DEVIATION
     #[arg(long, help_heading = "Training", value_name = "HOW")]
     corrupt: Option<String>,
@@ -231,6 +235,7 @@ impl Train {
             free_bits: self.free_bits.clone(),
             capacity: self.capacity,
             capacity_epochs: self.capacity_epochs,
+            penalty: self.penalty.clone(),
             corrupt: self.corrupt.clone(),
             patience: self.patience,
             seed: self.common.seed,

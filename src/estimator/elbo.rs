@@ -9,7 +9,7 @@
 //! λ = 0 and β = 1 is the bound of Kingma and Welling (2014, eq. 7), another β that of Higgins et al. (2017, eq. 4),
 //! another λ the free bits of Kingma et al. (2016, appendix C.8, eq. 15).
 
-use super::{Batch, Estimator, Terms, Weights};
+use super::{Batch, Estimator, Penalty, Terms, Weights};
 use crate::error::{Error, Result};
 use crate::tensor::Real;
 use std::fmt;
@@ -78,6 +78,7 @@ pub struct Elbo {
     samples: usize,
     free_bits: Option<FreeBits>,
     capacity: Option<f64>,
+    penalty: Option<(Penalty, usize)>,
 }
 
 impl Default for Elbo {
@@ -95,7 +96,7 @@ impl Elbo {
         if let Some(Err(error)) = free_bits.map(FreeBits::check) {
             panic!("{error}");
         }
-        Elbo { samples, free_bits, capacity: None }
+        Elbo { samples, free_bits, capacity: None, penalty: None }
     }
     /// With so many nats that the KL is drawn to, from below and from above, instead of to 0. Panics when they are no
     /// number from 0 up, or when there are free bits, which would have the KL go elsewhere.
@@ -103,6 +104,12 @@ impl Elbo {
     pub fn with_capacity(self, nats: f64) -> Self {
         assert!(nats.is_finite() && nats >= 0.0 && self.free_bits.is_none(), "a capacity of {nats} nats of {self:?}");
         Elbo { capacity: Some(nats), ..self }
+    }
+    /// With a penalty of the latents of a batch drawn from `examples` training rows. Panics of several samples a row.
+    #[must_use]
+    pub fn with_penalty(self, penalty: Penalty, examples: usize) -> Self {
+        assert!(self.samples == 1, "a penalty of {} samples a row", self.samples);
+        Elbo { penalty: Some((penalty, examples)), ..self }
     }
     /// The free bits, if any.
     pub fn free_bits(&self) -> Option<FreeBits> {
@@ -119,6 +126,9 @@ impl<F: Real> Estimator<F> for Elbo {
     }
     fn couples_rows(&self) -> bool {
         self.free_bits.is_some() || self.capacity.is_some()
+    }
+    fn penalty(&self) -> Option<(Penalty, usize)> {
+        self.penalty
     }
     fn likelihood_weight(&self, batch: &Batch) -> Option<F> {
         Some(F::from_f64(self.log_px_weight(batch)))

@@ -1,6 +1,6 @@
 //! Which objective, as a configuration names it.
 
-use super::{Batch, Bound, Elbo, Estimator, FreeBits, Terms, Weighted, Weights};
+use super::{Batch, Bound, Elbo, Estimator, FreeBits, Penalty, Terms, Weighted, Weights};
 use crate::error::{Error, Result};
 use crate::nearest::unknown;
 use crate::tensor::Real;
@@ -159,6 +159,15 @@ impl Objective {
             (Some(_), Objective::Weighted(weighted)) => panic!("a capacity of {weighted:?}"),
         }
     }
+    /// With a [penalty](Elbo::with_penalty). Panics when it is no ELBO of a KL in closed form and one sample.
+    #[must_use]
+    pub fn with_penalty(self, penalty: Option<(Penalty, usize)>) -> Self {
+        match (penalty, self) {
+            (None, _) => self,
+            (Some((penalty, examples)), Objective::Elbo(elbo)) => Objective::Elbo(elbo.with_penalty(penalty, examples)),
+            (Some((penalty, _)), Objective::Weighted(weighted)) => panic!("a penalty {penalty} of {weighted:?}"),
+        }
+    }
     fn inner<F: Real>(&self) -> &dyn Estimator<F> {
         match self {
             Objective::Elbo(elbo) => elbo,
@@ -173,6 +182,9 @@ impl<F: Real> Estimator<F> for Objective {
     }
     fn couples_rows(&self) -> bool {
         self.inner::<F>().couples_rows()
+    }
+    fn penalty(&self) -> Option<(Penalty, usize)> {
+        self.inner::<F>().penalty()
     }
     fn sampled(&self) -> bool {
         self.inner::<F>().sampled()

@@ -4,12 +4,14 @@ mod beta;
 mod elbo;
 mod importance;
 mod kind;
+pub(crate) mod penalty;
 mod weighted;
 
 pub use beta::BetaSchedule;
 pub use elbo::{Elbo, FreeBits};
 pub use importance::{ImportanceBounds, LogSumExp};
 pub use kind::{Objective, ObjectiveKind, PathGradient};
+pub use penalty::{Penalty, PenaltyKind};
 pub use weighted::{Bound, Weighted};
 
 use crate::tensor::{Buffer, Real};
@@ -95,6 +97,11 @@ pub trait Estimator<F: Real>: Debug + Send + Sync {
     /// before the first backward pass starts.
     fn couples_rows(&self) -> bool {
         false
+    }
+    /// A penalty of the batch's latents that the objective has besides its terms, and the number of training rows that
+    /// batches are drawn from. Its derivative is added to what comes from the terms; it is of one sample a row.
+    fn penalty(&self) -> Option<(Penalty, usize)> {
+        None
     }
     /// Whether it is a function of `log p(z)` and `log q(z|x)` of each sample, and not of the KL in closed form.
     fn sampled(&self) -> bool {

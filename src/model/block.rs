@@ -1,5 +1,6 @@
 //! The memory of one block of rows: all that a pass through the network writes.
 
+use super::coupled::Pull;
 use super::{Corruption, Draw, Vae};
 use crate::estimator::{Terms, Weights};
 use crate::layer::Cache;
@@ -34,6 +35,8 @@ pub struct Block<F> {
     pub(super) chosen: Input<F>,
     /// Of a block of components, the derivatives of the mixture's parameters by row.
     pub(super) d_prior: Vec<Buffer<F>>,
+    /// What a penalty of the batch says of this block.
+    pub(super) pull: Pull,
     /// What the estimator sees of this block.
     pub terms: Terms<F>,
     pub(super) weights: Weights<F>,
@@ -75,6 +78,7 @@ impl<F: Real> Block<F> {
             shares: Buffer::new(if count > 0 { many } else { 0 }, count),
             chosen: Input::new(components, count),
             d_prior: vae.mixture.map_or_else(Vec::new, |mixture| mixture.grads(components)),
+            pull: Pull::default(),
             terms: Terms::new(capacity, samples, parts),
             weights: Weights::new(capacity, samples, parts),
             encoder: crate::layer::Layer::<F>::cache(&vae.encoder, capacity),

@@ -3,6 +3,7 @@
 mod block;
 mod config;
 mod corrupt;
+mod coupled;
 mod importance;
 mod infer;
 mod latent;

@@ -16,6 +16,8 @@ pub struct Stats {
     pub reconstruction: f64,
     /// The KL of each latent, summed over rows.
     pub kl: Vec<f64>,
+    /// The estimate of the objective's [penalty](Estimator::penalty), without its weight, times the batch's rows.
+    pub penalty: Option<f64>,
     /// The objective's [row values](Estimator::row_value) at its weight of the KL, where it has such.
     pub objective: Option<f64>,
     /// The same at weight 1, where that is another bound on −log p(x) than −ELBO.
@@ -30,7 +32,7 @@ impl Stats {
     /// Back to no rows.
     pub fn clear(&mut self) {
         (self.rows, self.reconstruction) = (0, 0.0);
-        (self.objective, self.bound) = (None, None);
+        (self.penalty, self.objective, self.bound) = (None, None, None);
         self.kl.fill(0.0);
     }
     /// Adds another's rows.
@@ -38,6 +40,7 @@ impl Stats {
         self.rows += other.rows;
         self.reconstruction += other.reconstruction;
         self.kl.iter_mut().zip(&other.kl).for_each(|(sum, x)| *sum += x);
+        add(&mut self.penalty, other.penalty);
         add(&mut self.objective, other.objective);
         add(&mut self.bound, other.bound);
     }
@@ -57,11 +60,18 @@ impl Stats {
     pub fn neg_bound(&self) -> Option<f64> {
         self.bound.map(|sum| sum / self.rows as f64)
     }
-    /// The objective, nats per example: the mean of its row values, or what it makes of the mean terms.
+    /// Mean estimate of the objective's penalty, without its weight.
+    pub fn mean_penalty(&self) -> Option<f64> {
+        self.penalty.map(|sum| sum / self.rows as f64)
+    }
+    /// The objective, nats per example: the mean of its row values, or what it makes of the mean terms. Its penalty, which is
+    /// a batch's and not a row's, is in the value of what has been trained on, and not of what has been evaluated.
     pub fn value<F: Real>(&self, estimator: &dyn Estimator<F>, beta: f64) -> f64 {
         let rows = self.rows as f64;
         let kl = || self.kl.iter().map(|kl| kl / rows).collect::<Vec<f64>>();
-        self.objective.map_or_else(|| estimator.objective(beta, self.mean_reconstruction(), &kl()), |sum| sum / rows)
+        let of_terms = || estimator.objective(beta, self.mean_reconstruction(), &kl());
+        let penalty = estimator.penalty().zip(self.mean_penalty()).map_or(0.0, |((p, _), mean)| p.weight * mean);
+        self.objective.map_or_else(of_terms, |sum| sum / rows) + penalty
     }
     /// Adds the terms of a block, row by row, so that the sum does not depend on how rows fall into blocks.
     pub(crate) fn add_block<F: Real>(&mut self, b: &Block<F>, goal: Goal<'_, F>) {

@@ -6,6 +6,7 @@ use super::operands::{BLOCKS_AT_ONCE, Operands};
 use super::stats::Goal;
 use super::{Block, Corruption, Stats, Vae, threads_used};
 use crate::density::Components;
+use crate::estimator::penalty::BatchLatents;
 use crate::estimator::{Batch, Estimator};
 use crate::layer::Gradient;
 use crate::tensor::profile::{Stage, lap, start};
@@ -56,6 +57,8 @@ pub struct Workspace<F> {
     data: usize,
     table: Option<Components<F>>,
     corruption: Corruption,
+    /// What a penalty of the batch sees.
+    latents: BatchLatents,
     tiles: Arc<Tiles>,
     precision: Precision,
     par: Par,
@@ -104,6 +107,7 @@ impl<F: Real> Workspace<F> {
             data: count,
             table: vae.component_table(),
             corruption: Corruption::None,
+            latents: BatchLatents::default(),
             tiles: Arc::clone(params.tiles()),
             precision,
             par: if threads == 1 { Par::Sequential } else { ex.par() },
@@ -214,8 +218,25 @@ impl Vae {
             self.forward_for(isa, p, b, estimator, table);
             self.log_px(isa, p, b);
         });
+        let penalty = self.penalise_batch(estimator, draw, ws, false);
         ws.sum_stats(Some((estimator, beta)));
+        ws.stats.penalty = penalty;
         &ws.stats
+    }
+
+    /// The estimate of the objective's penalty, if it has one, times the batch's rows: see [`penalise`](Self::penalise).
+    fn penalise_batch<F: Real>(
+        &self,
+        estimator: &dyn Estimator<F>,
+        draw: &Draw,
+        ws: &mut Workspace<F>,
+        grad: bool,
+    ) -> Option<f64> {
+        let (par, count) = (ws.par, ws.data);
+        let penalty = estimator.penalty()?;
+        let value = self.penalise(penalty, draw, par, &mut ws.blocks[..count], &mut ws.latents, grad);
+        lap(Stage::Latent, None);
+        Some(value * ws.latents.rows as f64)
     }
 
     fn each_block<F: Real>(
@@ -257,7 +278,8 @@ impl Vae {
     ) {
         assert!(ws.table.is_none() || estimator.sampled(), "{estimator:?} wants a KL that {:?} has not", self.mixture);
         self.encode_prior(isa, p, ws);
-        let (alone, corruption) = (!estimator.couples_rows(), ws.corruption);
+        let alone = !estimator.couples_rows() && estimator.penalty().is_none();
+        let corruption = ws.corruption;
         let batch = Batch { rows, beta, mean_kl: &[] };
         self.each_block(rows, ws, |first, b, table| {
             load(isa, b, first, fill, draw, corruption);
@@ -267,6 +289,7 @@ impl Vae {
                 self.round(isa, b);
             }
         });
+        let penalty = self.penalise_batch(estimator, draw, ws, true);
         if !alone {
             ws.mean_kl();
             let mean_kl = std::mem::take(&mut ws.mean_kl);
@@ -286,6 +309,7 @@ impl Vae {
             });
         }
         ws.sum_stats(Some((estimator, beta)));
+        ws.stats.penalty = penalty;
     }
 
     /// The second pass: the gradient of every parameter into `grads`, which is replaced.

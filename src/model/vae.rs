@@ -210,11 +210,18 @@ impl Vae {
         lap(Stage::Likelihood, None);
         let z = b.z.rows(many);
         self.decoder.backward_rows(isa, p, z, &b.spent, &mut b.out, Some(&mut b.dz), &mut b.decoder);
+        let penalised = estimator.penalty().is_some();
+        if penalised {
+            b.pull.add_dz(n, &mut b.dz);
+        }
         if estimator.sampled() {
             self.sampled_latent_grad(isa, b, table);
         } else {
             let (eta, eps, dz, weights) = (b.eta.rows(n), b.eps.rows(many), b.dz.rows(many), b.weights.kl.rows(n));
             self.posterior.sample_and_kl_grad(isa, &self.prior, eta, eps, dz, weights, b.d_eta.rows_mut(n));
+        }
+        if penalised {
+            b.pull.add_d_eta(n, &mut b.d_eta);
         }
         self.posterior.bound_grad(b.eta.rows(n), b.d_eta.rows_mut(n));
         lap(Stage::Latent, None);

@@ -29,6 +29,8 @@ pub enum Stream {
     Check = 9,
     /// Corruption of what the encoder sees.
     Corrupt = 10,
+    /// Draws from the prior that a penalty compares latents with.
+    Prior = 11,
 }
 
 /// A seed, from which every generator of a run is derived.

@@ -30,6 +30,7 @@ const RECONSTRUCTION: &str = "sums.reconstruction";
 const KL: &str = "sums.kl";
 const OBJECTIVE: &str = "sums.objective";
 const BOUND: &str = "sums.bound";
+const PENALTY: &str = "sums.penalty";
 const BEST: &str = "best.objective";
 
 /// Metadata, as it is in the file.
@@ -91,7 +92,8 @@ pub(super) fn write(path: &Path, trainer: &Trainer, settings: &Settings, data: &
     }
     all.push(Tensor::new(RECONSTRUCTION, &[1], vec![state.sums.reconstruction]));
     all.push(Tensor::new(KL, &[state.sums.kl.len()], state.sums.kl.clone()));
-    for (name, sum) in [(OBJECTIVE, state.sums.objective), (BOUND, state.sums.bound)] {
+    let sums = &state.sums;
+    for (name, sum) in [(OBJECTIVE, sums.objective), (BOUND, sums.bound), (PENALTY, sums.penalty)] {
         all.extend(sum.map(|sum| Tensor::new(name, &[1], vec![sum])));
     }
     if let Some((objective, _)) = state.best {
@@ -169,7 +171,7 @@ impl Checkpoint {
             true => Ok(Some(file.get::<f64>(name, &[1])?[0])),
             false => Ok(None),
         };
-        let (objective, bound) = (sum(OBJECTIVE)?, sum(BOUND)?);
+        let (objective, bound, penalty) = (sum(OBJECTIVE)?, sum(BOUND)?, sum(PENALTY)?);
         let best = match m.best_epoch {
             Some(epoch) => Some((file.get::<f64>(BEST, &[1])?[0], epoch)),
             None => None,
@@ -178,7 +180,7 @@ impl Checkpoint {
             epoch: m.epoch,
             step: m.step,
             batch: m.batch,
-            sums: Stats { rows: m.rows, reconstruction, kl, objective, bound },
+            sums: Stats { rows: m.rows, reconstruction, kl, penalty, objective, bound },
             best,
         };
         check_tensors(&layout, file, PARAMS)?;
@@ -195,7 +197,12 @@ impl Checkpoint {
     /// Whether the epoch under way has sums of an objective of that name.
     fn has_sum(&self, name: &str, trainer: &Trainer) -> bool {
         let estimator: &dyn Estimator<f32> = &trainer.config().estimator();
-        self.metadata.rows > 0 && estimator.sampled() && (name == OBJECTIVE || !estimator.is_elbo())
+        self.metadata.rows > 0
+            && match name {
+                PENALTY => trainer.config().penalty.is_some(),
+                OBJECTIVE => estimator.sampled(),
+                _ => estimator.sampled() && !estimator.is_elbo(),
+            }
     }
 
     /// Every tensor has a place to go to.
@@ -205,7 +212,7 @@ impl Checkpoint {
         parts.extend(trainer.average().map(|_| "average"));
         let known = |name: &str| match name {
             RECONSTRUCTION | KL => true,
-            OBJECTIVE | BOUND => self.has_sum(name, trainer),
+            OBJECTIVE | BOUND | PENALTY => self.has_sum(name, trainer),
             BEST => self.metadata.best_epoch.is_some(),
             _ => name
                 .split_once('.')

@@ -4,7 +4,7 @@ use super::OutputBias;
 use crate::data::{Binarize, Dataset, View, expect_memory};
 use crate::density::Domain;
 use crate::error::{Error, Result};
-use crate::estimator::{BetaSchedule, FreeBits, Objective, ObjectiveKind, PathGradient};
+use crate::estimator::{BetaSchedule, Estimator, FreeBits, Objective, ObjectiveKind, PathGradient, Penalty};
 use crate::model::{Corruption, Preset, Vae, VaeConfig};
 use crate::optim::{OptimizerConfig, OptimizerKind, Schedule};
 use crate::tensor::{Isa, Precision};
@@ -50,6 +50,8 @@ pub struct TrainConfig {
     pub free_bits: Option<FreeBits>,
     /// Nats that the KL is drawn to, and the steps over which they rise from 0 to that.
     pub capacity: Option<Capacity>,
+    /// A penalty of each batch's latents, besides the objective.
+    pub penalty: Option<Penalty>,
     /// Largest global norm of a gradient.
     pub clip: Option<f64>,
     /// Whether the gradient of each parameter is divided by its norm.
@@ -85,6 +87,7 @@ impl TrainConfig {
             gradient: PathGradient::Plain,
             free_bits: None,
             capacity: None,
+            penalty: None,
             clip: None,
             normalize: false,
             average: None,
@@ -112,6 +115,7 @@ impl TrainConfig {
     }
     fn build_objective(&self) -> Result<Objective> {
         let objective = self.base_objective()?;
+        check_penalty(self.penalty, &objective)?;
         let Some(Capacity { nats, .. }) = self.capacity else { return Ok(objective) };
         if !(nats.is_finite() && nats >= 0.0) {
             return Err(Error::input(format!("the capacity must be a number of nats from 0 up, not {nats}")));
@@ -127,10 +131,14 @@ impl TrainConfig {
     fn base_objective(&self) -> Result<Objective> {
         self.objective.build(self.samples, self.gradient, self.free_bits, self.vae.prior.closed_form())
     }
-    /// The objective at a step: its capacity may still be rising.
-    pub fn estimator_at(&self, step: u64) -> Objective {
+    /// The objective at a step, of batches drawn from `examples` rows, with its penalty: its capacity may still be rising.
+    pub fn estimator_at(&self, step: u64, examples: usize) -> Objective {
         let rising = self.capacity.map(|capacity| capacity.at(step));
-        self.estimator().with_capacity(rising)
+        self.estimator().with_capacity(rising).with_penalty(self.penalty_of(examples))
+    }
+    /// The penalty of batches drawn from `examples` rows, if there is one.
+    pub(super) fn penalty_of(&self, examples: usize) -> Option<(Penalty, usize)> {
+        self.penalty.map(|penalty| (penalty, examples))
     }
     /// Falls back to f32 where the instruction set has no products of bf16, and says so.
     pub fn fit_precision(&mut self, isa: Isa) -> Option<String> {
@@ -222,6 +230,21 @@ impl TrainConfig {
             Err(Error::input(format!("a schedule does not fit the run: {why}"))
                 .hint("shorten it, train for more epochs, or let its check(steps) fit it"))
         })
+    }
+}
+
+/// Whether an objective can have a penalty of the batch.
+///
+/// # Errors
+/// When it is not the ELBO of one sample with its KL in closed form.
+pub(super) fn check_penalty(penalty: Option<Penalty>, objective: &Objective) -> Result<()> {
+    let one = Estimator::<f32>::samples(objective) == 1;
+    match penalty {
+        Some(penalty) if !(one && matches!(objective, Objective::Elbo(_))) => Err(Error::input(format!(
+            "the penalty {penalty} is of the plain ELBO of one sample, under the standard prior"
+        ))
+        .hint("leave --penalty out, or --objective, --samples, --gradient and --prior")),
+        _ => Ok(()),
     }
 }
 

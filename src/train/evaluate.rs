@@ -16,6 +16,9 @@ pub struct Metrics {
     pub kl: f64,
     /// The bound on −log p(x) that the objective is, where that is another than −ELBO: −IWAE of K samples, say.
     pub neg_bound: Option<f64>,
+    /// The estimate of the objective's penalty of the batch, without its weight, where it has one; of batches that were
+    /// trained on.
+    pub penalty: Option<f64>,
 }
 
 impl From<&Stats> for Metrics {
@@ -25,6 +28,7 @@ impl From<&Stats> for Metrics {
             reconstruction: stats.mean_reconstruction(),
             kl: stats.mean_kl(),
             neg_bound: stats.neg_bound(),
+            penalty: stats.mean_penalty(),
         }
     }
 }

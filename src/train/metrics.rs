@@ -48,6 +48,9 @@ pub struct MetricsTerms {
     /// The bound on −log p(x) that the objective is, where that is another than −ELBO.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub neg_bound: Option<f64>,
+    /// The estimate of the penalty of the batch's latents, without its weight; of what was trained on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub penalty: Option<f64>,
 }
 
 impl From<Metrics> for MetricsTerms {
@@ -58,6 +61,7 @@ impl From<Metrics> for MetricsTerms {
             reconstruction: finite(m.reconstruction),
             kl: finite(m.kl),
             neg_bound: m.neg_bound.and_then(finite),
+            penalty: m.penalty.and_then(finite),
         }
     }
 }

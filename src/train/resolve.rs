@@ -1,10 +1,11 @@
 //! From settings, as written, to a checked configuration, and back.
 
+use super::config::check_penalty;
 use super::{Capacity, OutputBias, Settings, TrainConfig};
 use crate::data::{Binarize, Dataset, View};
 use crate::density::{LikelihoodKind, PriorKind};
 use crate::error::{Error, Result};
-use crate::estimator::{BetaSchedule, Objective, ObjectiveKind, PathGradient};
+use crate::estimator::{BetaSchedule, Objective, ObjectiveKind, PathGradient, Penalty};
 use crate::layer::{Activation, InitScheme, activation_name, parse_activation};
 use crate::model::{Corruption, Heads, Hidden, Preset, VaeConfig};
 use crate::nearest::unknown;
@@ -56,6 +57,7 @@ impl Settings {
         let (capacity, warning) = self.capacity(steps_per_epoch, total)?;
         config.capacity = capacity;
         warnings.extend(warning.map(|w| format!("{WARNING}{w}")));
+        config.penalty = self.penalty()?;
         config.corrupt = parse(&self.corrupt, "corrupt", config.corrupt)?;
         config.clip = self.clip;
         config.average = self.average;
@@ -161,7 +163,7 @@ impl Settings {
         Ok((kind, samples, parse(&self.gradient, "gradient", PathGradient::Plain)?))
     }
 
-    /// The objective of these settings for a network.
+    /// The objective of these settings for a network, without a penalty.
     ///
     /// # Errors
     /// Unknown names (with the nearest), and parts that do not go together: see [`ObjectiveKind::build`].
@@ -169,6 +171,20 @@ impl Settings {
         let (kind, samples, gradient) = self.objective_parts()?;
         let free_bits = self.free_bits.as_deref().map(str::parse).transpose().map_err(|e: Error| e.at("free-bits"))?;
         kind.build(samples, gradient, free_bits, vae.prior.closed_form())
+    }
+
+    /// The same with its penalty, of batches drawn from `examples` rows.
+    ///
+    /// # Errors
+    /// Those of [`objective_for`](Self::objective_for), and a penalty of an objective that can have none.
+    pub fn penalised_objective_for(&self, vae: &VaeConfig, examples: usize) -> Result<Objective> {
+        let (objective, penalty) = (self.objective_for(vae)?, self.penalty()?);
+        check_penalty(penalty, &objective)?;
+        Ok(objective.with_penalty(penalty.map(|penalty| (penalty, examples))))
+    }
+
+    fn penalty(&self) -> Result<Option<Penalty>> {
+        self.penalty.as_deref().map(str::parse).transpose().map_err(|e: Error| e.at("penalty"))
     }
 
     fn beta(&self, steps_per_epoch: u64) -> Result<BetaSchedule> {
@@ -266,6 +282,7 @@ impl Settings {
             free_bits: config.free_bits.map(|free_bits| free_bits.to_string()),
             capacity: config.capacity.map(|capacity| capacity.nats),
             capacity_epochs: config.capacity.map(|capacity| epochs(capacity.steps)),
+            penalty: config.penalty.map(|penalty| penalty.to_string()),
             corrupt: (config.corrupt != Corruption::None).then(|| config.corrupt.to_string()),
             patience: config.patience,
             seed: Some(config.seed),

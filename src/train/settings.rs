@@ -129,6 +129,8 @@ settings! {
     capacity: f64,
     /// Epochs over which the capacity rises from 0; parts of an epoch count.
     capacity_epochs: f64,
+    /// A penalty of each batch's latents, such as "tc:5" or "mmd:10".
+    penalty: String,
     /// Epochs without improvement on the validation split after which training stops.
     patience: u64,
     /// The seed of everything random.

@@ -101,7 +101,7 @@ impl Trainer {
         let noise = Noise::new(config.seed);
         let size = config.batch_size.min(data.train().len());
         config.check_memory(&vae, size)?;
-        let estimator = config.estimator();
+        let estimator = config.estimator().with_penalty(config.penalty_of(data.train().len()));
         let mut params = Params::init(vae.layout(), &noise);
         config.output_bias.apply(&vae, data.train(), &mut params)?;
         start_prior(&vae, &mut params, data.train(), noise)?;
@@ -222,6 +222,7 @@ impl Trainer {
             ("the sum of the reconstruction", finite(&[state.sums.reconstruction])),
             ("a sum of the KL", finite(&state.sums.kl)),
             ("the sum of the objective", finite(state.sums.objective.as_slice())),
+            ("the sum of the penalty", finite(state.sums.penalty.as_slice())),
             ("the sum of the bound", finite(state.sums.bound.as_slice())),
             ("the best objective", state.best.is_none_or(|(best, _)| !best.is_nan())),
         ];
@@ -324,7 +325,7 @@ impl Trainer {
         };
         let draw = Draw { noise, stream: Stream::Train, step };
         let (beta, lr) = (self.beta(step), self.learning_rate(step));
-        let estimator = &self.config.estimator_at(step);
+        let estimator = &self.config.estimator_at(step, self.data.train().len());
         let (vae, ws) = (&self.vae, &mut self.workspace);
         vae.rows_pass(isa, &self.params, rows.len(), &fill, &draw, estimator, beta, ws);
         let stats = ws.stats();

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tempfile::tempdir;
 
 /// What a run's state consists of differs between these.
-const VARIANTS: [&str; 9] = [
+const VARIANTS: [&str; 10] = [
     "",
     "validation = 9\npatience = 2\nclip = 0.5\nwarmup-epochs = 2.5",
     "schedule = \"cosine\"\nbinarize = \"dynamic\"\noptimizer = \"adamw\"\nseed = 7",
@@ -17,6 +17,7 @@ const VARIANTS: [&str; 9] = [
     "optimizer = \"sgd\"\nlearning-rate = 1e-4\nhidden = []\nheads = \"joint\"\nschedule = \"step:1,0.5\"",
     "prior = \"vamp:9\"\nobjective = \"iwae\"\nsamples = 3\ngradient = \"dreg\"\nvalidation = 9",
     "capacity = 3\ncapacity-epochs = 3\nbeta = 20\ncorrupt = \"noise:0.2\"\naverage = 0.9\nvalidation = 9",
+    "penalty = \"tc:3\"\naverage = 0.9\nclip = 1",
     "prior = \"mixture:4\"\nwarmup-epochs = 2\nvalidation = 9\nprecision = \"bf16\"",
 ];
 

@@ -41,6 +41,7 @@ fn change(key: &str) -> &'static str {
         "normalize-gradients" => "normalize-gradients = true",
         "capacity" => "capacity = 3",
         "capacity-epochs" => "capacity = 3\ncapacity-epochs = 1.5",
+        "penalty" => "penalty = \"tc:2.5\"",
         "corrupt" => "corrupt = \"mask:0.25\"",
         "average" => "average = 0.99",
         "prior" => "prior = \"vamp:6\"",
@@ -120,6 +121,7 @@ fn fields(config: &TrainConfig) -> BTreeMap<&'static str, String> {
         gradient,
         free_bits,
         capacity,
+        penalty,
         clip,
         output_bias,
         corrupt,
@@ -132,7 +134,7 @@ fn fields(config: &TrainConfig) -> BTreeMap<&'static str, String> {
     } = config;
     let VaeConfig { preset, inputs, hidden, layer, latent, heads, likelihood, prior, log_variance, init } = vae;
     let OptimizerConfig { kind, learning_rate, betas, epsilon, momentum, nesterov, weight_decay } = optimizer;
-    texts![epochs batch_size schedule beta objective samples gradient free_bits capacity clip output_bias corrupt normalize
+    texts![epochs batch_size schedule beta objective samples gradient free_bits capacity penalty clip output_bias corrupt normalize
         average binarize patience precision seed
         preset inputs hidden layer latent heads likelihood prior log_variance init
         kind learning_rate betas epsilon momentum nesterov weight_decay]

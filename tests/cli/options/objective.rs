@@ -174,6 +174,26 @@ pub const ROWS: &[Row] = &[
         let cut = lab.train("--capacity 2 --capacity-epochs 50");
         assert!(cut.stderr.contains("it is cut to 25"), "{}", cut.stderr);
     }),
+    ("train", "--penalty", |lab| {
+        let penalty = |run: &Run| run.lines.last().unwrap().train.penalty.unwrap();
+        let long = |args: &str| lab.train(&format!("--epochs 40 {args}"));
+        let tc = ["tc:0", "tc:3", "tc:30"].map(|text| long(&format!("--penalty {text}")));
+        ascending(&[penalty(&tc[2]), penalty(&tc[1]), penalty(&tc[0])], "total correlation by its weight, falling");
+        // Without a KL, codes go where they like, unless the penalty draws them to the prior.
+        for kind in ["mmd", "mmd-gaussian"] {
+            let [free, drawn] = [0, 300].map(|weight| long(&format!("--beta 0 --penalty {kind}:{weight}")));
+            assert!(penalty(&drawn) < 0.5 * penalty(&free), "{kind}: {} and {}", penalty(&drawn), penalty(&free));
+        }
+        assert_eq!(lab.train("--penalty tc:0").digest, lab.train("").digest, "a penalty of no weight");
+        assert!(tc[1].stderr.contains(", penalty "), "{}", tc[1].stderr);
+        let refused = crate::support::elbo(lab.at(), "train set --penalty tc:1 --samples 2 --out none");
+        assert!(refused.code == 2 && refused.stderr.contains("of one sample"), "{}", refused.stderr);
+    }),
+    ("gradcheck", "--penalty", |lab| {
+        let errors = |args: &str| gradcheck_json(lab, args)["checks"].clone();
+        assert_ne!(errors("--penalty tc:5"), errors(""), "another function, and other rounding errors");
+        assert_ne!(errors("--penalty mmd:5"), errors("--penalty tc:5"));
+    }),
     ("train", "--corrupt", |lab| {
         assert_eq!(lab.train("--corrupt none").digest, lab.train("").digest);
         let runs = ["mask:0.5", "mask:0.1", "noise:0.3"].map(|how| lab.train(&format!("--corrupt {how}")));
