@@ -2,7 +2,7 @@
 
 use super::console::{Console, complain};
 use crate::error::{Error, Result};
-use crate::train::{EpochReport, Flow, Metrics, MetricsLine, Observer, StepReport, Trainer, WARNING};
+use crate::train::{Collapse, EpochReport, Flow, Metrics, MetricsLine, Observer, StepReport, Trainer, WARNING};
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -17,6 +17,8 @@ pub struct Progress {
     bar: Option<ProgressBar>,
     drawn: Instant,
     active_units: Option<usize>,
+    /// Whether the last epoch told of a collapse.
+    collapsed: bool,
     /// Why the standard output is incomplete, if it is.
     unsaid: Option<Error>,
 }
@@ -39,7 +41,7 @@ impl Progress {
             bar.reset_eta();
             bar
         });
-        Progress { console, bar, drawn: Instant::now(), active_units: None, unsaid: None }
+        Progress { console, bar, drawn: Instant::now(), active_units: None, collapsed: false, unsaid: None }
     }
     /// Takes the bar away.
     pub fn finish(&self) {
@@ -78,6 +80,13 @@ impl Observer for Progress {
     fn epoch(&mut self, trainer: &Trainer, report: &EpochReport) -> Result<Flow> {
         self.active_units = Some(report.active_units);
         self.say(&line(report, trainer.config().epochs, &label(trainer)));
+        // Once when it comes, and again at the end.
+        let collapse = Collapse::find(trainer.config(), report);
+        let last = report.epoch == trainer.config().epochs;
+        if let Some(collapse) = collapse.as_ref().filter(|_| last || !self.collapsed) {
+            self.say(&format!("{WARNING}{collapse}"));
+        }
+        self.collapsed = collapse.is_some();
         if self.console.json && self.unsaid.is_none() {
             let write = || self.console.data(|w| writeln!(w, "{}", MetricsLine::from(report).to_json()));
             if let Err(e) = self.bar.as_ref().map_or_else(write, |bar| bar.suspend(write)) {

@@ -5,6 +5,7 @@
 
 #[cfg(feature = "files")]
 mod checkpoint;
+mod collapse;
 mod config;
 mod diagnose;
 mod evaluate;
@@ -28,6 +29,7 @@ mod trainer;
 
 #[cfg(feature = "files")]
 pub use checkpoint::{CHECKPOINT_FILE, CheckpointInfo};
+pub use collapse::Collapse;
 pub use config::{Capacity, TrainConfig, check_data};
 pub use evaluate::{Evaluation, Metrics, active_units, evaluate, evaluate_objective, filler};
 #[cfg(feature = "files")]

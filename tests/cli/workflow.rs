@@ -361,3 +361,29 @@ fn data_beyond_the_memory_allowed_are_streamed_with_the_same_results() {
     let ran = elbo(at, "train p.idx --memory much");
     assert!(ran.code == 2 && ran.stderr.contains("`much` is no size of memory"), "{}", ran.stderr);
 }
+
+/// Pressed a thousand times too hard, latents say nothing; left alone, they are in use, and nothing is said.
+#[test]
+fn a_collapse_is_told_with_what_to_try() {
+    let folder = folder();
+    let at = folder.path();
+    let train = |name: &str, args: &str| {
+        let all = format!("train gaussian-2d --hidden 4 --latent 2 --batch-size 10 --out {name} {args}");
+        elbo(at, &all).ok().stderr
+    };
+    let told = train("pressed", "--epochs 12 --beta 1000 --learning-rate 0.01");
+    let warnings: Vec<&str> = told.matches("posterior collapse: 0 of 2 latents in use, KL 0.00 nats").collect();
+    assert_eq!(warnings.len(), 2, "once when it comes, and at the end:\n{told}");
+    for remedy in
+        ["a smaller --beta (it is 1000)", "--likelihood gaussian-learned", "--warmup-epochs", "--free-bits 0.1"]
+    {
+        assert!(told.contains(remedy), "{remedy} in\n{told}");
+    }
+    let tried = train("tried", "--epochs 12 --beta 1000 --learning-rate 0.01 --free-bits 0 --warmup-epochs 1");
+    assert!(tried.contains("posterior collapse") && !tried.contains("--warmup-epochs"), "{tried}");
+    assert!(!tried.contains("--free-bits 0.1"), "{tried}");
+    let early = train("early", "--epochs 9 --beta 1000 --learning-rate 0.01");
+    assert!(!early.contains("collapse"), "900 steps: too early to say\n{early}");
+    let sound = train("sound", "--epochs 12 --likelihood gaussian:0.05 --learning-rate 0.01");
+    assert!(!sound.contains("collapse"), "{sound}");
+}

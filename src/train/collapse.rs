@@ -1,0 +1,77 @@
+//! Posterior collapse: latents that the encoder leaves at the prior, so that the decoder learns to do without them.
+
+use super::{EpochReport, TrainConfig};
+use crate::density::LikelihoodKind;
+use crate::estimator::ObjectiveKind;
+use std::fmt;
+
+/// A run most of whose latents say nothing of x, and what to try that it does not do yet. It prints as a paragraph.
+///
+/// Causes and cures: Bowman et al. (2016, arXiv:1511.06349, section 3.1) on warming up; Kingma et al. (2016, arXiv:1606.04934,
+/// appendix C.8) on free bits; Lucas et al. (2019, arXiv:1911.02469, section 4) on a fixed variance that is too large.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Collapse {
+    /// Latents in use: those whose posterior mean varies with x.
+    pub active_units: usize,
+    /// All of them.
+    pub latent: usize,
+    /// The KL, mean over the epoch's training rows, in nats.
+    pub kl: f64,
+    /// What to try, as options of `elbo train`, the likeliest first.
+    pub remedies: Vec<String>,
+}
+
+/// Steps before which latents may just not have been found yet.
+const LEAST_STEPS: u64 = 1000;
+/// A tenth of the latents in use, or fewer, is a collapse.
+const SHARE: usize = 10;
+
+impl Collapse {
+    /// Looks for one in what an epoch reports: no more than one latent in ten is in use, a thousand steps have been taken, and the
+    /// KL has its full weight.
+    pub fn find(config: &TrainConfig, report: &EpochReport) -> Option<Collapse> {
+        let (active_units, latent) = (report.active_units, config.vae.latent);
+        let early = report.step < LEAST_STEPS || report.beta < config.beta.beta();
+        if early || active_units * SHARE > latent {
+            return None;
+        }
+        Some(Collapse { active_units, latent, kl: report.train.kl, remedies: remedies(config) })
+    }
+}
+
+fn remedies(config: &TrainConfig) -> Vec<String> {
+    let mut remedies = Vec::new();
+    let mut add = |remedy: &str| remedies.push(remedy.to_owned());
+    let beta = config.beta.beta();
+    if beta > 1.0 {
+        add(&format!("a smaller --beta (it is {beta})"));
+    }
+    match config.vae.likelihood {
+        LikelihoodKind::GaussianUnit | LikelihoodKind::GaussianGiven(_) => {
+            add(
+                "--likelihood gaussian-learned: a fixed variance above the data's own noise hides what latents could say",
+            );
+        }
+        _ => {}
+    }
+    if config.beta.at(0) == beta {
+        add("--warmup-epochs, over a tenth of the run or more: the KL then presses once latents are of use");
+    }
+    let plain = config.objective == ObjectiveKind::Elbo && config.vae.prior.closed_form();
+    if plain && config.free_bits.is_none() && config.capacity.is_none() {
+        add("--free-bits 0.1: that much KL of each latent is not pressed");
+    }
+    add("a lower --learning-rate, or fewer layers in --hidden");
+    remedies
+}
+
+impl fmt::Display for Collapse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Collapse { active_units, latent, kl, .. } = self;
+        write!(
+            f,
+            "posterior collapse: {active_units} of {latent} latents in use, KL {kl:.2} nats. Data may hold no more; else try"
+        )?;
+        self.remedies.iter().try_for_each(|remedy| write!(f, "\n  {remedy}"))
+    }
+}
