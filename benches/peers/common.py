@@ -30,6 +30,8 @@ def flags(about, modes):
     p.add_argument("--epsilon", type=float, default=1e-8)
     p.add_argument("--batch-size", type=int, default=128)
     p.add_argument("--threads", type=int, default=1)
+    p.add_argument("--samples", type=int, default=1, help="of z a row; more than one make it the IWAE bound")
+    p.add_argument("--pseudo-inputs", type=int, default=0, help="of a VampPrior; without any the prior is a standard normal")
     p.add_argument("--epochs", type=int, default=3, help="at least so many, the first of which warms up")
     p.add_argument("--seconds", type=float, default=3.0, help="and until so much time has been measured")
     return p.parse_args()

@@ -20,6 +20,11 @@ PRESETS = {
     "gated-300": dict(hidden="300,300", latent=40, layer="gated", init="he", learning_rate=5e-4, batch=100),
     "iwae-200": dict(hidden="200,200", latent=50, layer="tanh", init="glorot", epsilon=1e-4, batch=100),
 }
+# Other objectives and priors on two of them, with what elbo is told besides the preset.
+PRESETS["iwae-200-k50"] = PRESETS["iwae-200"] | dict(
+    samples=50, batch=20, elbo=["--preset", "iwae-200", "--objective", "iwae", "--samples", "50"])
+PRESETS["gated-300-vamp-500"] = PRESETS["gated-300"] | dict(
+    pseudo_inputs=500, elbo=["--preset", "gated-300", "--prior", "vamp:500"])
 
 
 @dataclass(frozen=True)
@@ -32,11 +37,12 @@ class Peer:
     presets: tuple = tuple(PRESETS)
 
 
+DENSE = tuple(name for name, preset in PRESETS.items() if "elbo" not in preset)
 RUST = dict(kind="rust", modes={"f32": ["eager"]}, presets=("mlp-400", "mlp-512-256", "tabular"))
 TRAINERS = {
     "pytorch": Peer("python", "train_pytorch.py", {"f32": ["graph", "compiled", "eager"], "bf16": ["graph", "eager"]}),
     "jax": Peer("python", "train_jax.py", {"f32": ["scan", "step"], "bf16": ["scan"]}),
-    "tensorflow": Peer("tensorflow", "train_tensorflow.py", {"f32": ["loop"], "bf16": ["loop"]}),
+    "tensorflow": Peer("tensorflow", "train_tensorflow.py", {"f32": ["loop"], "bf16": ["loop"]}, DENSE),
     "candle": Peer(start="candle-peer", **RUST),
     "burn": Peer(start="burn-peer", **RUST),
 }

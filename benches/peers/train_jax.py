@@ -6,6 +6,7 @@ step  one compiled call a step, its state donated, its batch gathered from rows 
 bf16 casts the operands of products to bfloat16 and sums in f32.
 """
 
+import math
 import os
 
 import common
@@ -34,21 +35,56 @@ def affine(x, layer):
     return jnp.dot(x, weight, preferred_element_type=jnp.float32) + bias
 
 
-def loss(parameters, x, key):
-    """The mean −ELBO of a batch."""
-    encoder, head, decoder = parameters
-    h = x
+def encode(parameters, h):
+    encoder, head = parameters[:2]
     for layer in encoder:
         h = nonlinear(affine(h, layer))
-    mean, log_variance = jnp.split(affine(h, head), 2, axis=-1)
-    h = mean + jax.random.normal(key, mean.shape) * jnp.exp(0.5 * log_variance)
-    for layer in decoder[:-1]:
+    return jnp.split(affine(h, head), 2, axis=-1)
+
+
+def decode(parameters, h):
+    *hidden, last = parameters[2]
+    for layer in hidden:
         h = nonlinear(affine(h, layer))
-    out = affine(h, decoder[-1])
+    return affine(h, last)
+
+
+def cross_entropies(x, out):
+    return jax.nn.relu(out) - x * out + jnp.log1p(jnp.exp(-jnp.abs(out)))
+
+
+def log_prior(parameters, z):
+    """log p(z) of (B, K, L), but for the constant that log q(z|x) has too."""
+    if not flags.pseudo_inputs:
+        return -0.5 * jnp.sum(z**2, -1)
+    mean, log_variance = encode(parameters, parameters[3])
+    precision = jnp.exp(-log_variance)
+    norm = -0.5 * jnp.sum(log_variance + mean**2 * precision, -1)
+    log = norm - 0.5 * z**2 @ precision.T + z @ (mean * precision).T
+    return jax.nn.logsumexp(log, -1) - math.log(flags.pseudo_inputs)
+
+
+def sampled(parameters, x, key):
+    """The mean −IWAE bound of a batch; of one sample −ELBO, its KL estimated by the same sample."""
+    mean, log_variance = (h[:, None] for h in encode(parameters, x))
+    noise = jax.random.normal(key, (len(x), flags.samples, flags.latent))
+    z = mean + noise * jnp.exp(0.5 * log_variance)
+    log_px = -jnp.sum(cross_entropies(x[:, None], decode(parameters, z)), -1)
+    log_qz = -0.5 * jnp.sum(noise**2 + log_variance, -1)
+    bound = jax.nn.logsumexp(log_px + log_prior(parameters, z) - log_qz, -1) - math.log(flags.samples)
+    return -jnp.mean(bound)
+
+
+def loss(parameters, x, key):
+    """The mean −ELBO of a batch, or another objective's value."""
+    if flags.samples > 1 or flags.pseudo_inputs:
+        return sampled(parameters, x, key)
+    mean, log_variance = encode(parameters, x)
+    out = decode(parameters, mean + jax.random.normal(key, mean.shape) * jnp.exp(0.5 * log_variance))
     if flags.likelihood == "gaussian":
         reconstruction = 0.5 * jnp.sum((out - x) ** 2)
     else:
-        reconstruction = jnp.sum(jax.nn.relu(out) - x * out + jnp.log1p(jnp.exp(-jnp.abs(out))))
+        reconstruction = jnp.sum(cross_entropies(x, out))
     kl = -0.5 * jnp.sum(1 + log_variance - mean**2 - jnp.exp(log_variance))
     return (reconstruction + kl) / len(x) + constant
 
@@ -93,7 +129,8 @@ def step_epoch(state, rows, key):
 
 shuffle_rows = jax.jit(shuffled)
 compiled_step = jax.jit(one_step, donate_argnums=(0, 1))
-parameters = jax.tree.map(jnp.asarray, common.initial(flags, inputs))
+parameters = [*common.initial(flags, inputs), *([rows[: flags.pseudo_inputs]] if flags.pseudo_inputs else [])]
+parameters = jax.tree.map(jnp.asarray, parameters)
 zeros = lambda: jax.tree.map(jnp.zeros_like, parameters)
 state, key = (parameters, zeros(), zeros(), jnp.float32(0)), jax.random.key(0)
 on_device = jnp.asarray(rows)
