@@ -126,7 +126,7 @@ fn three_models(walk: &Walk, data: &Dataset, trainers: [&Trainer; 3]) -> Result<
     strips(
         [
             "Two mistakes that crash nothing",
-            "A mean over pixels leaves no latent in use; without a KL only samples show what is missing.",
+            "A mean over pixels leaves no latent in use; without a KL, samples show what reconstructions hide.",
         ],
         SIDE,
         &[
