@@ -3,7 +3,7 @@
 mod walk;
 
 use elbo::gradcheck::{Numeric, differentiate};
-use ndarray::Array2;
+use walk::plot::{Plot, Scale};
 use walk::{Walk, bar};
 
 /// The one input and the one target, a pixel that is on.
@@ -65,10 +65,19 @@ fn main() -> elbo::Result<()> {
     ladder(&mut walk);
     if let Some(path) = walk.picture("01-step-size.png") {
         let points = |column: usize| {
-            let row = |(k, e): (usize, &[f64; 3])| [-(k as f32 + 1.0), e[column].max(1e-17).log10() as f32];
-            Array2::from(errors.iter().enumerate().map(row).collect::<Vec<_>>())
+            let by_step = errors.iter().zip(1..).map(move |(e, k)| [10f64.powi(-k), e[column]]);
+            by_step.collect::<Vec<_>>()
         };
-        elbo::report::points::scatter(points(0).view(), Some(points(1).view()), path)?;
+        Plot::new(
+            "Why the step size matters",
+            "Derivatives by differences against the one by hand. Large steps cut off Taylor's series, small ones meet rounding.",
+        )
+        .x("step h", Scale::Log)
+        .y("root mean square error", Scale::Log)
+        .joined(3, "central, in f32", points(2))
+        .joined(1, "forward", points(0))
+        .joined(0, "central", points(1))
+        .save(path)?;
     }
     walk.end();
     Ok(())

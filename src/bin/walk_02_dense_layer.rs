@@ -8,6 +8,7 @@ use elbo::model::{Preset, Vae};
 use elbo::tensor::{Buffer, Isa, Layout, Par, Params, Slot};
 use ndarray::{Array1, Array2, Axis, array, concatenate};
 use walk::Walk;
+use walk::plot::{Plot, Scale};
 
 /// The library's dense layer with given numbers, and what backward leaves.
 struct Subject {
@@ -89,7 +90,7 @@ fn main() -> elbo::Result<()> {
     let dy = array![[1., 0.], [0., 1.], [1., 1.], [-1., 2.]];
     forward(&mut walk, &x, &w, &b);
     backward(&mut walk, &x, &w, &b, &dy);
-    differences(&mut walk, &x, &w, &b, &dy);
+    differences(&mut walk, &x, &w, &b, &dy)?;
     sums(&mut walk, &x, &w, &b, &dy);
     activations(&mut walk)?;
     cost(&mut walk)?;
@@ -137,7 +138,13 @@ fn backward(walk: &mut Walk, x: &Array2<f64>, w: &Array2<f64>, b: &Array1<f64>, 
     walk.claim(g.db == dy.sum_axis(Axis(0)), "db = Σ dY: sums over the rows.");
 }
 
-fn differences(walk: &mut Walk, x: &Array2<f64>, w: &Array2<f64>, b: &Array1<f64>, dy: &Array2<f64>) {
+fn differences(
+    walk: &mut Walk,
+    x: &Array2<f64>,
+    w: &Array2<f64>,
+    b: &Array1<f64>,
+    dy: &Array2<f64>,
+) -> elbo::Result<()> {
     walk.part("One step of size one");
     walk.say(
         "Walkthrough 01 needed small steps because its loss was curved. With ℓ = Σ dY ⊙ Y the loss is a straight line \
@@ -159,6 +166,27 @@ fn differences(walk: &mut Walk, x: &Array2<f64>, w: &Array2<f64>, b: &Array1<f64
     walk.claim(by_x, "Each of the 12 inputs, turned by 1, moves ℓ by its element of dX.");
     let by_b = (0..2).all(|k| loss(x, w, &(b + &Array1::from_shape_fn(2, |i| f64::from(i == k)))) - start == g.db[k]);
     walk.claim(by_b, "Each of the 2 biases, turned by 1, moves ℓ by its element of db.");
+    if let Some(path) = walk.picture("02-straight-lines.png") {
+        let mut plot = Plot::new(
+            "A dense layer's loss is straight in each single weight",
+            "Lines: what dW promises. Dots: the loss of a forward pass with that one weight turned.",
+        )
+        .x("change of one weight", Scale::Linear)
+        .y("change of the loss ℓ = Σ dY ⊙ Y", Scale::Linear);
+        for (i, ((j, k), &slope)) in g.dw.indexed_iter().enumerate() {
+            let moved = |by: f64| {
+                let mut w = w.clone();
+                w[(j, k)] += by;
+                [by, loss(x, &w, b) - start]
+            };
+            let name = format!("w{}{}, dW = {slope}", ['₁', '₂', '₃'][j], ['₁', '₂'][k]);
+            // Each weight at steps of its own: two of the lines are one.
+            let steps = (0..5).map(|s| 0.7 * f64::from(s) - 1.55 + 0.1 * i as f64);
+            plot = plot.line(i, &name, [[-1.6, -1.6 * slope], [1.8, 1.8 * slope]]).dots(i, "", steps.map(moved));
+        }
+        plot.save(path)?;
+    }
+    Ok(())
 }
 
 fn sums(walk: &mut Walk, x: &Array2<f64>, w: &Array2<f64>, b: &Array1<f64>, dy: &Array2<f64>) {

@@ -7,6 +7,7 @@ use elbo::gradcheck::{Check, Numeric, TOLERANCE, check_coordinates, check_layer,
 use elbo::layer::{Activation, Cache, Dense, Gradient, InitScheme, Layer, Sides};
 use elbo::model::{Preset, VaeConfig};
 use elbo::tensor::{Buffer, Isa, Layout, Mat, Params, Slot};
+use walk::plot::{Plot, Scale};
 use walk::{Walk, bar};
 
 fn main() -> elbo::Result<()> {
@@ -15,8 +16,8 @@ fn main() -> elbo::Result<()> {
         "The gradient check",
         "how to prove a backward pass right, and why a falling loss proves nothing.",
     );
-    falling(&mut walk);
-    own_layer(&mut walk);
+    falling(&mut walk)?;
+    own_layer(&mut walk)?;
     kinks(&mut walk);
     whole_model(&mut walk)?;
     walk.end();
@@ -33,7 +34,7 @@ fn line([w, b]: [f64; 2]) -> (f64, [f64; 2]) {
     (loss, [by(|x| x), by(|_| 1.0)])
 }
 
-fn falling(walk: &mut Walk) {
+fn falling(walk: &mut Walk) -> elbo::Result<()> {
     walk.part("A falling loss proves nothing");
     walk.say(
         "Fit a line to twenty points by gradient descent, once with the right gradient and once with a mistake: the \
@@ -73,6 +74,20 @@ fn falling(walk: &mut Walk) {
         check(1.0).passed() && !check(1.0 / 20.0).passed(),
         "The check passes the right gradient and names the wrong one.",
     );
+    if let Some(path) = walk.picture("03-falling-losses.png") {
+        let points = |losses: &[f64]| losses.iter().enumerate().map(|(i, l)| [i as f64, *l]).collect::<Vec<_>>();
+        Plot::new(
+            "A falling loss proves nothing",
+            "A line fitted to twenty points by gradient descent: the wrong gradient lowers the loss as well.",
+        )
+        .x("step of gradient descent", Scale::Linear)
+        .y("mean squared error", Scale::Log)
+        .y_range(1e-12, 10.0)
+        .line(0, "the right gradient", points(&right))
+        .line(3, "by b, divided by 20", points(&wrong))
+        .save(path)?;
+    }
+    Ok(())
 }
 
 fn show_check(walk: &Walk, name: &str, check: &Check) {
@@ -140,7 +155,7 @@ impl Layer<f64> for Swish {
     }
 }
 
-fn own_layer(walk: &mut Walk) {
+fn own_layer(walk: &mut Walk) -> elbo::Result<()> {
     walk.part("A layer of one's own");
     walk.say(
         "`check_layer` takes anything that implements `Layer`. It draws x, makes the loss Σ c ⊙ y with random c (every \
@@ -159,6 +174,35 @@ fn own_layer(walk: &mut Walk) {
         "A thousandth too much is caught, and measured: the error is 1.0e-3.",
     );
     walk.claim(TOLERANCE < 1e-3 * steep.worst, "The tolerance, 1e-7, lies four digits lower still.");
+    if let Some(path) = walk.picture("03-relative-errors.png") {
+        errors_by_input(path)?;
+    }
+    Ok(())
+}
+
+/// The relative error of each of the three derivatives, over the inputs that a network meets.
+fn errors_by_input(path: std::path::PathBuf) -> elbo::Result<()> {
+    let value = |x: f64| x / (1.0 + (-x).exp());
+    let error = |layer: Swish| {
+        (-150..=150).map(|i| 0.04 * f64::from(i) + 0.003).filter_map(move |x| {
+            match differentiate(|t| (value(x + t), Sides::default())) {
+                Numeric::Smooth(slope) => Some([x, ((layer.derivative(x) - slope) / slope).abs().max(1e-16)]),
+                Numeric::Kink => None,
+            }
+        })
+    };
+    Plot::new(
+        "What differences see of y = x σ(x)",
+        "Each derivative by hand against a numeric one, at 301 inputs. Only the right one stays below the tolerance.",
+    )
+    .x("x", Scale::Linear)
+    .y("relative error of dy/dx", Scale::Log)
+    .y_range(1e-16, 100.0)
+    .line(3, "half of the product rule", error(Swish::HalfTheProductRule))
+    .line(1, "0.1 % too steep", error(Swish::OneInAThousand))
+    .line(0, "right", error(Swish::Right))
+    .level("the tolerance", TOLERANCE)
+    .save(path)
 }
 
 fn kinks(walk: &mut Walk) {

@@ -10,6 +10,7 @@ use elbo::{Dataset, TrainConfig, Trainer};
 use ndarray::Array2;
 use rand::Rng;
 use rand_distr::StandardNormal;
+use walk::plot::{Plot, Scale};
 use walk::{Walk, bar, mean_and_error};
 
 const LOG_TAU: f64 = 1.837_877_066_409_345_3;
@@ -109,7 +110,7 @@ fn main() -> elbo::Result<()> {
     let (vae, ex) = (Vae::new(&config()?)?, Exec::new(0)?);
     let model = Linear { w: [1.2, -0.7], b: [0.5, 0.2] };
     exact(&mut walk, &vae, &ex, &model);
-    gaps(&mut walk, &vae, &ex, &model);
+    gaps(&mut walk, &vae, &ex, &model)?;
     learned(&mut walk, &model)?;
     walk.end();
     Ok(())
@@ -183,7 +184,7 @@ fn exact(walk: &mut Walk, vae: &Vae, ex: &Exec, model: &Linear) {
     );
 }
 
-fn gaps(walk: &mut Walk, vae: &Vae, ex: &Exec, model: &Linear) {
+fn gaps(walk: &mut Walk, vae: &Vae, ex: &Exec, model: &Linear) -> elbo::Result<()> {
     walk.part("The gap, measured");
     walk.say(
         "Now spoil q: put its mean off by some posterior deviations δ, or make it r times as wide. Between Gaussians \
@@ -192,7 +193,7 @@ fn gaps(walk: &mut Walk, vae: &Vae, ex: &Exec, model: &Linear) {
     walk.show("KL(q ‖ p(z|x)) = ½ (δ² + r² − 1 − log r²)");
     let log_px = model.log_px(X);
     let mut table = String::from("   δ     r      ELBO    log p(x) − ELBO     predicted\n");
-    let (mut below, mut predicted, mut gaps) = (true, true, Vec::new());
+    let (mut below, mut predicted, mut gaps, mut measured) = (true, true, Vec::new(), Vec::new());
     for (shift, width) in
         [(0.0, 1.0), (0.5, 1.0), (1.0, 1.0), (2.0, 1.0), (0.0, 0.5), (0.0, 2.0), (0.0, 3.0), (1.0, 2.0)]
     {
@@ -204,6 +205,7 @@ fn gaps(walk: &mut Walk, vae: &Vae, ex: &Exec, model: &Linear) {
         predicted &= (gap - kl).abs() < 5.0 * error + 1e-11;
         below &= elbo < log_px + 5.0 * error + 1e-11;
         gaps.push(gap);
+        measured.push((shift, [width, elbo]));
         // Rounding to a few decimals may leave a minus before a zero.
         let gap = if gap.abs() < 5e-5 { 0.0 } else { gap };
         table +=
@@ -217,6 +219,27 @@ fn gaps(walk: &mut Walk, vae: &Vae, ex: &Exec, model: &Linear) {
         "Twice as wide costs more than twice what half as wide does: q must not go where p(z|x) is not.",
     );
     walk.say("The gap says nothing of x itself: only how well q answers the question where z was.");
+    if let Some(path) = walk.picture("05-gap.png") {
+        let mut plot = Plot::new(
+            "The ELBO lies below log p(x) by KL(q ‖ p(z|x))",
+            "One x, many q. Lines: the closed form. Dots: the library's ELBO, 10,000 draws each.",
+        )
+        .x("r, the deviation of q in deviations of p(z|x)", Scale::Linear)
+        .y("ELBO, nats", Scale::Linear)
+        .x_range(0.25, 3.25)
+        .y_range(log_px - 5.2, log_px + 0.4)
+        .level("log p(x)", log_px);
+        for (color, delta) in [0.0, 0.5, 1.0, 2.0].into_iter().enumerate() {
+            let gap = |r: f64| 0.5 * (delta * delta + r * r - 1.0 - (r * r).ln());
+            let widths = (25..=325).map(|i| 0.01 * f64::from(i));
+            let dots = measured.iter().filter(|(shift, _)| *shift == delta).map(|(_, p)| *p);
+            plot = plot
+                .line(color, &format!("mean off by δ = {delta}"), widths.map(|r| [r, log_px - gap(r)]))
+                .dots(color, "", dots);
+        }
+        plot.save(path)?;
+    }
+    Ok(())
 }
 
 /// Notes the bound and the exact value after each epoch.
@@ -290,5 +313,21 @@ fn learned(walk: &mut Walk, model: &Linear) -> elbo::Result<()> {
         (last.1 - truth).abs() < 0.02,
         "The learned model explains the points as well as the one that made them, to 0.02 nats.",
     );
+    if let Some(path) = walk.picture("05-training.png") {
+        let by_epoch = |of: fn(&(f64, f64)) -> f64| {
+            notes.epochs.iter().enumerate().map(move |(i, e)| [(i + 1) as f64, of(e)]).collect::<Vec<_>>()
+        };
+        Plot::new(
+            "Raising the bound raises what it bounds",
+            "Gradients of the ELBO alone; the exact log p(x) is only looked at. The first epochs lie further down.",
+        )
+        .x("epoch", Scale::Linear)
+        .y("mean over 2,000 points, nats", Scale::Linear)
+        .y_range(truth - 1.8, truth + 0.15)
+        .level("under the true model", truth)
+        .joined(0, "log p(x)", by_epoch(|e| e.1))
+        .joined(1, "ELBO", by_epoch(|e| e.0))
+        .save(path)?;
+    }
     Ok(())
 }

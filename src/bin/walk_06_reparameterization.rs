@@ -6,9 +6,9 @@ use elbo::density::{DiagonalGaussian, Posterior};
 use elbo::gradcheck::check_coordinates;
 use elbo::layer::Sides;
 use elbo::tensor::{Buffer, Isa, Noise, Stream};
-use ndarray::Array2;
 use rand::Rng;
 use rand_distr::StandardNormal;
+use walk::plot::{Plot, Scale};
 use walk::{Walk, bar, mean_and_error};
 
 const DRAWS: usize = 20_000;
@@ -224,9 +224,16 @@ fn race(walk: &mut Walk) -> elbo::Result<()> {
          choice among things, the score function with a good baseline, or a relaxation, is what is left.",
     );
     if let Some(path) = walk.picture("06-race.png") {
-        let points =
-            |d: &[f64]| Array2::from(d.iter().enumerate().map(|(i, d)| [i as f32, *d as f32]).collect::<Vec<_>>());
-        elbo::report::points::scatter(points(&reparameterized).view(), Some(points(&score).view()), path)?;
+        let points = |d: &[f64]| d.iter().enumerate().map(|(i, d)| [i as f64, *d]).collect::<Vec<_>>();
+        Plot::new(
+            "Two gradients of one loss",
+            "Sixteen means on their way from 0 to 1, one draw a step, with the same noise and learning rate.",
+        )
+        .x("step of gradient descent", Scale::Linear)
+        .y("squared distance to the optimum", Scale::Linear)
+        .line(1, "score function", points(&score))
+        .line(0, "reparameterized", points(&reparameterized))
+        .save(path)?;
     }
     Ok(())
 }

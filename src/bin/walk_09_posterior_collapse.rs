@@ -16,6 +16,7 @@ use ndarray::{Array1, Array2, Axis};
 use walk::Walk;
 use walk::digits::{PIXELS, config, digits, kl_by_latent, terms, train};
 use walk::draw::bar;
+use walk::plot::{Plot, Scale};
 
 /// Latents of the linear models.
 const LATENT: usize = 10;
@@ -88,11 +89,25 @@ fn making(walk: &mut Walk, data: &Dataset, eigenvalues: &[f64]) -> Result<()> {
     walk.say(&format!("The eigenvalues of 9,000 digits of 14 by 14 pixels begin {}.", axes.join(", ")));
     let (mut table, mut counts, mut rates) =
         (String::from("    σ²   λ above it   latents in use   KL by formula   KL found\n"), true, true);
-    for variance in gaps(eigenvalues) {
+    let mut plot = Plot::new(
+        "Collapse, counted in advance",
+        "A linear VAE on digits. Lines: ½ log(λ / σ²), or 0 where λ is below σ². Dots: what training found.",
+    )
+    .x("latent, the busiest first", Scale::Linear)
+    .y("KL, nats per example", Scale::Linear);
+    for (color, variance) in gaps(eigenvalues).into_iter().enumerate() {
         let found = linear(data, 24, LikelihoodKind::GaussianGiven(variance), BetaSchedule::Constant(1.0))?;
         let alive = eigenvalues[..LATENT].iter().filter(|l| **l > variance).count();
         let expected: f64 = eigenvalues[..alive].iter().map(|l| 0.5 * (l / variance).ln()).sum();
         let kl = found.stats.mean_kl();
+        let by_latent =
+            |kl: &mut dyn Iterator<Item = f64>| kl.zip(1..).map(|(kl, j)| [f64::from(j), kl]).collect::<Vec<_>>();
+        let formula = &mut eigenvalues[..LATENT].iter().map(|l| 0.5 * (l / variance).ln().max(0.0));
+        plot = plot.line(color, &format!("σ² = {variance:.3}"), by_latent(formula)).dots(
+            color,
+            "",
+            by_latent(&mut kl_by_latent(&found).into_iter()),
+        );
         table += &format!(
             "{variance:>6.3}  {alive:>11}  {:>15}  {expected:>14.3}  {kl:>9.3}   {}\n",
             found.active_units,
@@ -108,6 +123,9 @@ fn making(walk: &mut Walk, data: &Dataset, eigenvalues: &[f64]) -> Result<()> {
         "This also answers how many latents to choose: more do no harm. Those whose signal is below the noise switch \
          themselves off, so take a few more than are in use at the end.",
     );
+    if let Some(path) = walk.picture("09-linear.png") {
+        plot.save(path)?;
+    }
     Ok(())
 }
 
@@ -217,6 +235,18 @@ fn curing(walk: &mut Walk, data: &Dataset) -> Result<()> {
          deep network: warm up. A use that needs every latent: free bits. They keep latents by force, whether or not those \
          are worth their cost; where they are, as here, the objective gains as well.",
     );
+    if let Some(path) = walk.picture("09-cures.png") {
+        let mut plot = Plot::new(
+            "Lost on the way, and kept",
+            "Sixteen latents of a deep VAE after 720 steps. Under 0.1 nats a latent counts as lost.",
+        )
+        .x("latent, the busiest first", Scale::Linear)
+        .y("KL, nats per example", Scale::Linear);
+        for (color, (name, run)) in runs.iter().enumerate() {
+            plot = plot.joined(color, name, kl_by_latent(run).into_iter().zip(1..).map(|(kl, j)| [f64::from(j), kl]));
+        }
+        plot.level("lost below", LOST).save(path)?;
+    }
     Ok(())
 }
 

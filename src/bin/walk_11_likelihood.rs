@@ -7,12 +7,14 @@ use elbo::data::{Binarize, Dataset, Split, View};
 use elbo::density::{Gaussian, Likelihood, LikelihoodKind, Variance};
 use elbo::gradcheck::check_coordinates;
 use elbo::optim::OptimizerConfig;
+use elbo::task::{Examples, reconstruct};
 use elbo::tensor::{Isa, Layout, Mat, Noise, Params};
 use elbo::train::filler;
 use elbo::{Result, TrainConfig, Trainer};
 use walk::Walk;
-use walk::digits::{PIXELS, config, digits, terms, train};
+use walk::digits::{PIXELS, SIDE, config, digits, terms, train};
 use walk::draw::{Window, plot};
+use walk::plot::{Plot, Scale, strips};
 
 const LOG_TAU: f64 = 1.837_877_066_409_345_5;
 
@@ -26,11 +28,12 @@ fn main() -> Result<()> {
     let data = digits()?;
     let held_out = data.split(Split::Test)?;
     squared_error(&mut walk)?;
-    let unit = mean_instead_of_sum(&mut walk, &data)?;
+    let [unit, averaged] = mean_instead_of_sum(&mut walk, &data)?;
     let learned = learned_variance(&mut walk, &data, &unit)?;
     let grey = grey_values(&mut walk, &data, held_out)?;
-    continuous_bernoulli(&mut walk);
+    continuous_bernoulli(&mut walk)?;
     one_table(&mut walk, held_out, [&unit, &learned, &grey])?;
+    reconstructions(&walk, held_out, [&averaged, &unit, &learned, &grey])?;
     walk.end();
     Ok(())
 }
@@ -70,7 +73,7 @@ fn pixel_error(trainer: &Trainer, view: &View, log_variance: f64) -> f64 {
     (2.0 * nats / PIXELS as f64 - LOG_TAU - log_variance) * log_variance.exp()
 }
 
-fn mean_instead_of_sum(walk: &mut Walk, data: &Dataset) -> Result<Trainer> {
+fn mean_instead_of_sum(walk: &mut Walk, data: &Dataset) -> Result<[Trainer; 2]> {
     walk.part("A mean instead of a sum switches the latents off");
     walk.say(
         "Much code averages the squared error over the pixels and adds the KL. Read as a likelihood, that is a Gaussian \
@@ -96,7 +99,7 @@ fn mean_instead_of_sum(walk: &mut Walk, data: &Dataset) -> Result<Trainer> {
         with_sum.active_units >= 1,
         "With the sum at least one latent is used; even σ² = 1 is much noise for these pixels.",
     );
-    Ok(unit)
+    Ok([unit, mean])
 }
 
 fn learned_variance(walk: &mut Walk, data: &Dataset, unit: &Trainer) -> Result<Trainer> {
@@ -196,7 +199,7 @@ fn integral(f: impl Fn(f64) -> f64) -> f64 {
     (at(0) + inner + at(n as usize)) / (3.0 * f64::from(n))
 }
 
-fn continuous_bernoulli(walk: &mut Walk) {
+fn continuous_bernoulli(walk: &mut Walk) -> Result<()> {
     walk.part("The density behind it: the continuous Bernoulli");
     walk.say("With the logit a, p = 1 / (1 + e⁻ᵃ), the integral has a closed form (Loaiza-Ganem and Cunningham 2019):");
     walk.show(
@@ -234,6 +237,21 @@ fn continuous_bernoulli(walk: &mut Walk) {
          makes p the mean of x; the density wants another logit for the same pixel:",
     );
     best_logits(walk);
+    if let Some(path) = walk.picture("11-continuous-bernoulli.png") {
+        let mut plot = Plot::new(
+            "The density behind a cross-entropy on grey values",
+            "The continuous Bernoulli, p^x (1 − p)^(1 − x) · C: each area is 1.",
+        )
+        .x("x, a grey value", Scale::Linear)
+        .y("density", Scale::Linear)
+        .y_range(0.0, 4.2);
+        for (color, a) in [-2.0, 0.0, 2.0, 4.0f64].into_iter().enumerate() {
+            let name = format!("p = {:.2}, mean {:.2}", 1.0 / (1.0 + (-a).exp()), mean(a));
+            plot = plot.line(color, &name, (0..=200).map(|i| density(0.005 * f64::from(i), a)));
+        }
+        plot.save(path)?;
+    }
+    Ok(())
 }
 
 /// A pixel with grey values of mean 0.8: the logit that each loss wants, and their densities.
@@ -304,4 +322,30 @@ fn one_table(walk: &mut Walk, view: &View, [unit, learned, grey]: [&Trainer; 3])
          data: then a cross-entropy is exact, and comparable with papers that binarized the same way.",
     );
     Ok(())
+}
+
+/// Held-out digits, and what each likelihood makes of them.
+fn reconstructions(walk: &Walk, held_out: &View, trainers: [&Trainer; 4]) -> Result<()> {
+    let Some(path) = walk.picture("11-reconstructions.png") else { return Ok(()) };
+    let view = Examples::first(held_out, 10);
+    let back = |t: &Trainer| reconstruct(&mut t.inference(), &Examples::new(t.vae(), &view, Binarize::None, 0)?);
+    let [averaged, unit, learned, grey] = trainers.map(back);
+    let (averaged, unit, learned, grey) = (averaged?, unit?, learned?, grey?);
+    let continuous = grey.mapv(|p| mean((f64::from(p) / (1.0 - f64::from(p))).ln()) as f32);
+    strips(
+        [
+            "The likelihood decides what is worth sending",
+            "Ten held-out digits, and the mean of p(x|z) at the mean of q(z|x).",
+        ],
+        SIDE,
+        &[
+            ("held-out digits", &view.to_array()),
+            ("Gaussian, σ² = D/2: a mean of squares", &averaged),
+            ("Gaussian, σ² = 1: a sum of squares", &unit),
+            ("Gaussian, σ² learned", &learned),
+            ("cross-entropy: p = σ(a)", &grey),
+            ("the same logits, as a continuous Bernoulli", &continuous),
+        ],
+        path,
+    )
 }

@@ -15,6 +15,7 @@ use rand_distr::StandardNormal;
 use walk::Walk;
 use walk::digits::{PIXELS, config, digits, train};
 use walk::draw::bar;
+use walk::plot::{GREY, Plot, Scale};
 
 const LOG_TAU: f64 = 1.837_877_066_409_345_5;
 
@@ -27,7 +28,7 @@ fn main() -> Result<()> {
     );
     derive(&walk);
     let wide = known(&mut walk);
-    too_narrow(&mut walk, &wide);
+    too_narrow(&mut walk, &wide)?;
     digits_too(&mut walk)?;
     walk.end();
     Ok(())
@@ -58,6 +59,8 @@ struct Toy {
 
 const X: f64 = 1.5;
 const NOISE: f64 = 0.25;
+/// The variance of a q that is wider than the posterior.
+const WIDE: f64 = 0.6;
 
 impl Toy {
     fn log_normal(z: f64, mean: f64, variance: f64) -> f64 {
@@ -111,7 +114,7 @@ impl Toy {
 fn known(walk: &mut Walk) -> Vec<(usize, f64)> {
     walk.part("Where the truth is known");
     let (mean, variance) = Toy::posterior();
-    let toy = Toy { mean, variance: 0.6 };
+    let toy = Toy { mean, variance: WIDE };
     walk.say(&format!(
         "Let z ~ N(0, 1), x|z ~ N(z, ¼) and x = 1.5. Then log p(x) = {:.4}, and the posterior is N({mean:.1}, {variance:.1}). \
          Take a q with the right mean and three times the variance. Its ELBO must lie KL(q ‖ posterior) = {:.4} nats \
@@ -139,7 +142,7 @@ fn known(walk: &mut Walk) -> Vec<(usize, f64)> {
     bounds
 }
 
-fn too_narrow(walk: &mut Walk, wide: &[(usize, f64)]) {
+fn too_narrow(walk: &mut Walk, wide: &[(usize, f64)]) -> Result<()> {
     walk.part("The best q for one draw is not the best for a hundred");
     let (mean, variance) = Toy::posterior();
     let narrow = Toy { mean, variance: 0.3 * variance };
@@ -168,6 +171,22 @@ fn too_narrow(walk: &mut Walk, wide: &[(usize, f64)]) {
          are trained by it err on the narrow side, and their importance weights converge slowly. Look at the trend over \
          K before you trust a figure.",
     );
+    if let Some(path) = walk.picture("12-gap.png") {
+        let gap =
+            |bounds: &[(usize, f64)]| bounds.iter().map(|&(k, l)| [k as f64, Toy::log_px() - l]).collect::<Vec<_>>();
+        let spread = Toy { mean, variance: WIDE }.weight_variance();
+        Plot::new(
+            "How tight is the bound",
+            "For two q, one too wide and one too narrow; log p(x) is known, and each mean of 20 million draws to 0.0003 nats.",
+        )
+        .x("K, draws of z", Scale::Log)
+        .y("log p(x) − L_K, nats", Scale::Log)
+        .dashes(GREY, "Var(w / p(x)) / 2K, wide q", [1.0, 1000.0].map(|k| [k, spread / (2.0 * k)]))
+        .joined(0, "wide q, 3 × the variance", gap(wide))
+        .joined(1, "narrow q, 0.3 × the variance", gap(&bounds))
+        .save(path)?;
+    }
+    Ok(())
 }
 
 fn trained() -> Result<Trainer> {
@@ -219,5 +238,16 @@ fn digits_too(walk: &mut Walk) -> Result<()> {
         "So: −ELBO to compare runs of one setting, as it costs one decoding; −L_K with a stated K to compare with papers, \
          and never against a −ELBO. A spread over digits that is wider than the gap says how many digits to evaluate.",
     );
+    if let Some(path) = walk.picture("12-digits.png") {
+        Plot::new(
+            "The bound on 200 held-out digits, by draws",
+            "A small VAE on binary digits; log p(x) itself is not known, and lies lower still.",
+        )
+        .x("K, draws of z", Scale::Log)
+        .y("−L_K, nats per example", Scale::Linear)
+        .level("−ELBO = D + R", report.neg_elbo)
+        .joined(0, "−L_K", report.nll.iter().map(|n| [n.samples as f64, n.nats]))
+        .save(path)?;
+    }
     Ok(())
 }

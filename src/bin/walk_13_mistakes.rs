@@ -7,14 +7,15 @@ use elbo::data::{Dataset, Rows, Split, View};
 use elbo::density::{LikelihoodKind, Prior, StandardNormal};
 use elbo::estimator::{BetaSchedule, LogSumExp};
 use elbo::gradcheck::{Check, check_coordinates};
-use elbo::task::{Examples, scores};
+use elbo::task::{Examples, reconstruct, sample, scores};
 use elbo::tensor::{Isa, Mat, MatMut, Noise, Stream};
 use elbo::{Exec, Result, TrainConfig, Trainer};
 use ndarray::{Array2, Axis};
 use rand::Rng;
 use rand_distr::StandardNormal as Normal;
 use walk::Walk;
-use walk::digits::{PIXELS, config, digits, terms, train};
+use walk::digits::{PIXELS, SIDE, config, digits, terms, train};
+use walk::plot::{Plot, Scale, strips};
 
 fn main() -> Result<()> {
     let mut walk = Walk::start(
@@ -25,8 +26,9 @@ fn main() -> Result<()> {
     );
     let data = digits()?;
     let honest = with_beta(&data, 1.0)?;
-    mean_against_sum(&mut walk, &data, &honest)?;
-    no_kl(&mut walk, &data, &honest)?;
+    let averaged = mean_against_sum(&mut walk, &data, &honest)?;
+    let free = no_kl(&mut walk, &data, &honest)?;
+    three_models(&walk, &data, [&honest, &averaged, &free])?;
     wrong_sign(&mut walk);
     half_the_gradient(&mut walk);
     deviation_for_log_variance(&mut walk);
@@ -58,10 +60,11 @@ fn baseline(data: &Dataset) -> f64 {
     x.mean_axis(Axis(0)).map_or(f64::NAN, |mean| mean.iter().map(|p| entropy(*p)).sum())
 }
 
-fn mean_against_sum(walk: &mut Walk, data: &Dataset, honest: &Trainer) -> Result<()> {
+fn mean_against_sum(walk: &mut Walk, data: &Dataset, honest: &Trainer) -> Result<Trainer> {
     walk.part("1. The mean over pixels against the sum over latents");
     walk.show("loss = binary_cross_entropy(y, x).mean() + kl.sum()        -- is D/196 + R, which is a β of 196");
-    let wrong = terms(&with_beta(data, PIXELS as f64)?, data.train());
+    let averaged = with_beta(data, PIXELS as f64)?;
+    let wrong = terms(&averaged, data.train());
     let (right, floor) = (terms(honest, data.train()), baseline(data));
     walk.show(&format!(
         "                      D        R   latents in use\nas written       {:>6.2}   {:>6.3}   {:>14}\nsum and sum      {:>6.2}   {:>6.3}   {:>14}\n\
@@ -81,13 +84,14 @@ fn mean_against_sum(walk: &mut Walk, data: &Dataset, honest: &Trainer) -> Result
         right.stats.neg_elbo() < 0.95 * floor,
         "The honest D + R is below the baseline, by more than a twentieth.",
     );
-    Ok(())
+    Ok(averaged)
 }
 
-fn no_kl(walk: &mut Walk, data: &Dataset, honest: &Trainer) -> Result<()> {
+fn no_kl(walk: &mut Walk, data: &Dataset, honest: &Trainer) -> Result<Trainer> {
     walk.part("2. No KL at all");
     walk.say("The reconstructions are the best of all, which is what makes this one so hard to see.");
-    let (wrong, right) = (terms(&with_beta(data, 0.0)?, data.train()), terms(honest, data.train()));
+    let free = with_beta(data, 0.0)?;
+    let (wrong, right) = (terms(&free, data.train()), terms(honest, data.train()));
     walk.show(&format!(
         "               D         R     D + R\nno KL     {:>6.2}  {:>8.2}  {:>8.2}\nwith it   {:>6.2}  {:>8.2}  {:>8.2}",
         wrong.stats.mean_reconstruction(),
@@ -105,7 +109,37 @@ fn no_kl(walk: &mut Walk, data: &Dataset, honest: &Trainer) -> Result<()> {
         wrong.stats.neg_elbo() > right.stats.neg_elbo() + 20.0,
         "Caught by printing both terms: D + R is more than 20 nats worse, for the codes have left the prior.",
     );
-    Ok(())
+    Ok(free)
+}
+
+/// What the first two mistakes look like beside the honest model.
+fn three_models(walk: &Walk, data: &Dataset, trainers: [&Trainer; 3]) -> Result<()> {
+    let Some(path) = walk.picture("13-three-models.png") else { return Ok(()) };
+    let view = Examples::first(data.split(Split::Test)?, 10);
+    let both = |t: &Trainer| -> Result<[Array2<f32>; 2]> {
+        let (mut inference, binarize) = (t.inference(), t.config().binarize);
+        let back = reconstruct(&mut inference, &Examples::new(t.vae(), &view, binarize, 0)?)?;
+        Ok([back, sample(&mut inference, 10, 3)?])
+    };
+    let [honest, averaged, free] = trainers.map(both);
+    let (honest, averaged, free) = (honest?, averaged?, free?);
+    strips(
+        [
+            "Two mistakes that crash nothing",
+            "A mean over pixels leaves no latent in use; without a KL, samples show what reconstructions hide.",
+        ],
+        SIDE,
+        &[
+            ("held-out digits", &view.to_array()),
+            ("sum + KL: reconstructions", &honest[0]),
+            ("sum + KL: samples", &honest[1]),
+            ("mean + KL: reconstructions", &averaged[0]),
+            ("mean + KL: samples", &averaged[1]),
+            ("no KL: reconstructions", &free[0]),
+            ("no KL: samples", &free[1]),
+        ],
+        path,
+    )
 }
 
 /// KL(N(μ, eᵛ) ‖ N(0, 1)) over pairs (μ, v).
@@ -215,6 +249,17 @@ fn normalised_inputs(walk: &mut Walk, data: &Dataset) -> Result<()> {
     let message = refused.err().map(|e| e.to_string()).unwrap_or_default();
     walk.show(&message);
     walk.claim(message.contains("[0, 1]"), "Caught by looking at the range of the data before the first step.");
+    if let Some(path) = walk.picture("13-no-least-loss.png") {
+        let mut plot = Plot::new("A loss without a least value", "The cross-entropy of one pixel x. For x in [0, 1] it is never negative; for a normalised pixel it has no bottom.")
+            .x("logit a of the decoder", Scale::Linear)
+            .y("−x log p − (1 − x) log(1 − p), nats", Scale::Linear)
+            .y_range(-18.0, 14.0);
+        for (color, x) in [0.0, 0.5, 1.0, -0.42, 2.82].into_iter().enumerate() {
+            let curve = (-100..=100).map(|i| 0.1 * f64::from(i)).map(|a| [a, loss(x, a)]);
+            plot = plot.line(color, &format!("x = {x}").replace('-', "−"), curve);
+        }
+        plot.save(path)?;
+    }
     Ok(())
 }
 

@@ -13,6 +13,7 @@ use rand::Rng;
 use std::time::{Duration, Instant};
 use walk::Walk;
 use walk::draw::bar;
+use walk::plot::bars;
 
 /// Y = X W: a batch of 128 digits through the first layer of the net that everyone trains.
 const ROWS: usize = 128;
@@ -50,13 +51,19 @@ fn main() -> Result<()> {
              that say something, run it with --release; the bits are the same.",
         );
     }
-    let mut clock = Clock { peak, lines: String::new(), naive: 0.0 };
+    let mut clock = Clock { peak, lines: String::new(), naive: 0.0, speeds: Vec::new() };
     let plain = by_hand(&mut walk, &mut clock, &x, &w);
     fused(&mut walk, &mut clock, &x, &w, &bias, &plain);
     library(&mut walk, &mut clock, &x, &w, &bias, &plain)?;
     walk.part("The table");
     walk.show("                                 ms   GFLOP/s   of the peak    × naive\n");
     walk.show(&clock.lines);
+    if let Some(path) = walk.picture("14-speeds.png") {
+        clock.speeds.push(("one core at most".to_owned(), peak / 1e9));
+        let build = if cfg!(debug_assertions) { "in a debug build, which is slower" } else { "in a release build" };
+        let note = format!("{ROWS} × {INNER} by {INNER} × {COLS} in f32 on one core of this machine, {build}.");
+        bars(["One matrix product, ever better fed", &note, "GFLOP/s"], 1.02 * peak / 1e9, &clock.speeds, path)?;
+    }
     a_step(&mut walk)?;
     walk.end();
     Ok(())
@@ -67,6 +74,8 @@ struct Clock {
     peak: f64,
     lines: String,
     naive: f64,
+    /// GFLOP/s by name, for the picture.
+    speeds: Vec<(String, f64)>,
 }
 
 impl Clock {
@@ -82,6 +91,7 @@ impl Clock {
             self.naive = seconds;
         }
         let share = FLOPS / seconds / self.peak;
+        self.speeds.push((name.to_owned(), FLOPS / seconds / 1e9));
         self.lines += &format!(
             "{name:<28}{:>7.2}  {:>8.1}  {:>10.1} %  {:>9.1}   {}\n",
             seconds * 1e3,

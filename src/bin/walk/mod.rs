@@ -4,11 +4,16 @@
 //! through [`Walk::claim`], which ends the program with status 1 when it does not hold.
 #![allow(dead_code, reason = "each walkthrough uses the parts that its lesson needs")]
 
+pub mod canvas;
 pub mod digits;
 pub mod draw;
 pub mod flow;
 pub mod net;
+pub mod plot;
 
+use std::cell::RefCell;
+use std::fs::File;
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 /// Columns of printed prose.
@@ -18,6 +23,7 @@ const WIDTH: usize = 80;
 pub struct Walk {
     claims: usize,
     out: Option<PathBuf>,
+    pictures: RefCell<Vec<PathBuf>>,
 }
 
 impl Walk {
@@ -38,7 +44,7 @@ impl Walk {
         }
         let head = format!("{number:02} · {title}");
         println!("{head}\n{}\n", "═".repeat(head.chars().count()));
-        let walk = Walk { claims: 0, out };
+        let walk = Walk { claims: 0, out, pictures: RefCell::default() };
         walk.say(&format!("After this you will know {will_know}"));
         walk
     }
@@ -73,11 +79,22 @@ impl Walk {
 
     /// Where to write the picture `name`, if pictures are kept.
     pub fn picture(&self, name: &str) -> Option<PathBuf> {
-        self.out.as_deref().map(|dir: &Path| dir.join(name))
+        let path = self.out.as_deref()?.join(name);
+        self.pictures.borrow_mut().push(path.clone());
+        Some(path)
     }
 
-    /// The last line: how many claims were checked.
+    /// The last line: how many claims were checked. Where pictures are kept there is one, and each can be read.
     pub fn end(self) {
+        let pictures = self.pictures.take();
+        if self.out.is_some() && pictures.is_empty() {
+            stop("no picture was drawn");
+        }
+        for path in pictures {
+            if let Err(e) = decode(&path) {
+                stop(&format!("{}: {e}", path.display()));
+            }
+        }
         println!("{} claims checked.", self.claims);
     }
 }
@@ -136,6 +153,14 @@ pub fn mean_and_error(values: &[f64]) -> (f64, f64) {
     let mean = values.iter().sum::<f64>() / n;
     let squares: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
     (mean, (squares / (n - 1.0) / n).sqrt())
+}
+
+/// Reads a PNG to its last pixel: its width, and its pixels' bytes.
+pub fn decode(path: &Path) -> Result<(usize, Vec<u8>), png::DecodingError> {
+    let mut reader = png::Decoder::new(BufReader::new(File::open(path)?)).read_info()?;
+    let mut pixels = vec![0; reader.output_buffer_size().unwrap_or(0)];
+    let info = reader.next_frame(&mut pixels)?;
+    Ok((info.width as usize, pixels))
 }
 
 fn stop(message: &str) -> ! {
