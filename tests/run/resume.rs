@@ -117,19 +117,21 @@ fn more_epochs_continue_a_finished_run_as_if_it_had_been_longer() {
 
 #[test]
 fn any_number_of_threads_writes_the_same_bytes() {
-    // Large enough for a step to be shared: a smaller one runs on one thread.
-    let settings = small("hidden = [300, 200]\nbatch-size = 70\nvalidation = 0\nclip = 5\nepochs = 3");
-    let scratch = tempdir().unwrap();
-    let run = |threads: usize| {
-        let out = scratch.path().join(threads.to_string());
-        let mut trainer = trainer(&settings, threads);
-        let mut run = RunFolder::create(&Place::New(out.clone()), &trainer, "bars").unwrap();
-        run.train(&mut trainer, &mut (), &false.into()).unwrap();
-        out
-    };
-    let one = run(1);
-    for threads in [2, 3, 7] {
-        assert_same(&one, &run(threads), &format!("{threads} threads"));
+    for coupled in ["clip = 5", "penalty = \"tc:2\"", "penalty = \"mmd:9\""] {
+        // Large enough for a step to be shared: a smaller one runs on one thread.
+        let settings = small(&format!("hidden = [300, 200]\nbatch-size = 70\nvalidation = 0\nepochs = 3\n{coupled}"));
+        let scratch = tempdir().unwrap();
+        let run = |threads: usize| {
+            let out = scratch.path().join(threads.to_string());
+            let mut trainer = trainer(&settings, threads);
+            let mut run = RunFolder::create(&Place::New(out.clone()), &trainer, "bars").unwrap();
+            run.train(&mut trainer, &mut (), &false.into()).unwrap();
+            out
+        };
+        let one = run(1);
+        for threads in [2, 3, 7] {
+            assert_same(&one, &run(threads), &format!("{coupled}, {threads} threads"));
+        }
     }
 }
 
