@@ -4,7 +4,9 @@ use super::Common;
 use super::model::{DataArgs, Subject};
 use crate::error::Result;
 use crate::estimator::ObjectiveKind;
+use crate::model::{Corruption, Draw};
 use crate::task::{self, EvaluationReport, Nll};
+use crate::tensor::{Noise, Stream};
 use crate::train::ModelInfo;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -15,6 +17,7 @@ use std::path::PathBuf;
 Examples:
   elbo evaluate runs/f                        on the test split of the run's data
   elbo evaluate runs/f --samples 100          and −log p(x) by importance sampling, 100 draws a row
+  elbo evaluate runs/f --corrupt mask:0.5     how well what is hidden is made up for
   elbo evaluate runs/f --split train --json   one JSON object on the standard output
 
 --samples S estimates -log p(x) by the importance-weighted bound of S draws a row (Burda et al. 2016),
@@ -33,6 +36,9 @@ pub struct Evaluate {
     /// Also estimate −log p(x), with this many importance samples a row
     #[arg(long, value_name = "S")]
     samples: Option<usize>,
+    /// Let the encoder see the rows corrupted, which are still to be explained as they are: none, mask:SHARE or noise:DEVIATION
+    #[arg(long, value_name = "HOW")]
+    corrupt: Option<String>,
     #[command(flatten)]
     common: Common,
 }
@@ -46,7 +52,10 @@ impl Evaluate {
         subject.introduce(&console, &rows);
         let (info, seed) = (&subject.saved.info, subject.seed(&self.common));
         let objective = info.settings.objective_for(subject.saved.vae.config())?;
-        let report = task::evaluate_trained(&mut subject.inference(), &examples, seed, self.samples, &objective)?;
+        let corruption: Corruption = self.corrupt.as_deref().unwrap_or("none").parse()?;
+        let draw = Draw { noise: Noise::new(seed), stream: Stream::Evaluate, step: 0 };
+        let mut inference = subject.inference().corrupted(corruption, draw);
+        let report = task::evaluate_trained(&mut inference, &examples, seed, self.samples, &objective)?;
         let mut json = json!({
             "neg_elbo": report.neg_elbo,
             "reconstruction": report.reconstruction,
@@ -58,6 +67,9 @@ impl Evaluate {
             "selected": info.selected,
             "epoch": info.epoch,
         });
+        if corruption != Corruption::None {
+            json["corrupt"] = corruption.to_string().into();
+        }
         if let Some(bound) = report.neg_bound {
             json["neg_bound"] = bound.into();
             json["bound"] = label(info).into();

@@ -130,10 +130,10 @@ pub struct Train {
     /// Operands of matrix products: f32, or bf16 where the processor multiplies it (parameters and sums stay f32)
     #[arg(long, help_heading = "Training", value_name = "NAME")]
     precision: Option<String>,
-    /// Training rows to set aside for choosing the best epoch: a number (1000) or a share (0.1)
+    /// Training rows to set aside for choosing the best epoch: a number (1000), a share (0.1), or the last ones (last:1000)
     #[arg(long, help_heading = "Training", value_name = "N")]
     validation: Option<String>,
-    /// Epochs without improvement on the validation split after which training stops
+    /// Epochs without improvement on the validation split, after the KL's warm-up, after which training stops
     #[arg(long, help_heading = "Training", value_name = "N")]
     patience: Option<u64>,
     #[command(flatten)]

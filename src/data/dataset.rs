@@ -51,6 +51,7 @@ impl FromStr for Split {
 /// use elbo::data::Validation;
 /// assert_eq!("1000".parse(), Ok(Validation::Rows(1000)));
 /// assert_eq!("0.1".parse(), Ok(Validation::Fraction(0.1)));
+/// assert_eq!("last:1000".parse(), Ok(Validation::Last(1000)));
 /// assert_eq!("none".parse(), Ok(Validation::None));
 /// ```
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
@@ -58,8 +59,10 @@ pub enum Validation {
     /// Nothing.
     #[default]
     None,
-    /// So many rows.
+    /// So many rows, drawn by the seed.
     Rows(usize),
+    /// So many rows, the last ones: for protocols that say so, and for rows in the order of time.
+    Last(usize),
     /// This share, above 0 and below 1; the nearest number of rows.
     Fraction(f64),
 }
@@ -72,15 +75,15 @@ impl Validation {
     pub fn count(self, rows: usize) -> Result<usize> {
         let count = match self {
             Validation::None => return Ok(0),
-            Validation::Rows(n) => n,
+            Validation::Rows(n) | Validation::Last(n) => n,
             Validation::Fraction(f) if f > 0.0 && f < 1.0 => (f * rows as f64).round() as usize,
             Validation::Fraction(f) => {
                 let error = Error::input(format!("a validation share of {f} is not between 0 and 1"));
                 return Err(error.hint("write a number of rows without a point: 1000"));
             }
         };
-        if count == 0 && self != Validation::Rows(0) {
-            return Err(Error::input(format!("a validation share of {self} of {rows} rows is no row at all")));
+        if let (0, Validation::Fraction(share)) = (count, self) {
+            return Err(Error::input(format!("a validation share of {share:?} of {rows} rows is no row at all")));
         }
         if count >= rows {
             let error = Error::input(format!("{count} validation rows leave none of {rows} to train on"));
@@ -95,6 +98,7 @@ impl fmt::Display for Validation {
         match self {
             Validation::None => f.pad("none"),
             Validation::Rows(n) => write!(f, "{n}"),
+            Validation::Last(n) => write!(f, "last:{n}"),
             Validation::Fraction(share) => write!(f, "{share:?}"),
         }
     }
@@ -102,7 +106,7 @@ impl fmt::Display for Validation {
 
 impl FromStr for Validation {
     type Err = Error;
-    /// `none`, a whole number of rows (0 is none), or a share between 0 and 1.
+    /// `none`, a whole number of rows (0 is none), `last:` before such a number, or a share between 0 and 1.
     fn from_str(text: &str) -> Result<Self> {
         if text == "none" || text == "0" {
             return Ok(Validation::None);
@@ -110,10 +114,13 @@ impl FromStr for Validation {
         if let Ok(rows) = text.parse() {
             return Ok(Validation::Rows(rows));
         }
+        if let Some(Ok(rows)) = text.strip_prefix("last:").map(str::parse) {
+            return Ok(Validation::Last(rows));
+        }
         match text.parse() {
             Ok(f) if f > 0.0 && f < 1.0 => Ok(Validation::Fraction(f)),
             _ => Err(Error::input(format!("`{text}` is neither a number of rows nor a share between 0 and 1"))
-                .hint("write 1000, 0.1 or none")),
+                .hint("write 1000, 0.1, last:1000 or none")),
         }
     }
 }
@@ -138,13 +145,23 @@ pub struct Dataset {
     train: View,
     validation: Option<View>,
     test: Option<View>,
+    /// How the validation split was cut.
+    set_aside: Validation,
     note: Option<String>,
 }
 
 impl Dataset {
     /// One set of rows, all of them for training.
     pub fn new(name: impl Into<String>, all: View) -> Dataset {
-        Dataset { name: name.into(), train: all.clone(), all, validation: None, test: None, note: None }
+        Dataset {
+            name: name.into(),
+            train: all.clone(),
+            all,
+            validation: None,
+            test: None,
+            set_aside: Validation::None,
+            note: None,
+        }
     }
 
     /// The rows of an array, `(rows, cols)`, which are copied once.
@@ -166,11 +183,11 @@ impl Dataset {
         }
         self.test = (rows > 0).then(|| self.all.slice(len - rows..len));
         self.train = self.all.slice(0..len - rows);
-        self.validation = None;
+        (self.validation, self.set_aside) = (None, Validation::None);
         Ok(self)
     }
 
-    /// Cuts a validation split from all rows that are not test rows: a function of the seed. Both parts keep the order
+    /// Cuts a validation split from all rows that are not test rows: the last ones, or a function of the seed. Both parts keep the order
     /// of the source. An earlier validation split is undone first.
     ///
     /// # Errors
@@ -179,14 +196,24 @@ impl Dataset {
         let learnable = self.all.slice(0..self.all.len() - self.test.as_ref().map_or(0, View::len));
         let count = validation.count(learnable.len()).map_err(|e| e.at(self.name.clone()))?;
         if count == 0 {
-            self.train = learnable;
-            self.validation = None;
+            (self.train, self.validation, self.set_aside) = (learnable, None, Validation::None);
+        } else if let Validation::Last(_) = validation {
+            let first = learnable.len() - count;
+            self.train = learnable.slice(0..first);
+            self.validation = Some(learnable.slice(first..learnable.len()));
+            self.set_aside = validation;
         } else {
             let (chosen, others) = order::choose(Noise::new(seed), count, learnable.len());
             self.train = learnable.select(&others);
             self.validation = Some(learnable.select(&chosen));
+            self.set_aside = Validation::Rows(count);
         }
         Ok(self)
+    }
+
+    /// How the validation split was cut, a share as the number of its rows.
+    pub fn set_aside(&self) -> Validation {
+        self.set_aside
     }
 
     /// The name: of a known set, or from the path.

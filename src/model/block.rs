@@ -119,6 +119,11 @@ impl<F: Real> Block<F> {
     pub(super) fn seen(&self) -> Mat<'_, F> {
         self.seen.as_ref().unwrap_or(&self.x).rows(self.rows)
     }
+    /// Room for what the encoder sees of the examples, if they are corrupted.
+    pub(super) fn see(&mut self, vae: &Vae, corruption: Corruption) {
+        let seen = || Input::new(self.eta.capacity(), vae.config().inputs);
+        self.seen = (corruption != Corruption::None).then(seen);
+    }
     /// Lets the encoder see the examples with their corruption; `first` is the batch's row that the block begins with.
     pub(super) fn corrupt(&mut self, isa: Isa, corruption: Corruption, draw: &Draw, first: usize) {
         let Some(seen) = &mut self.seen else { return };

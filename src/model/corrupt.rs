@@ -5,7 +5,7 @@
 //! ```
 //!
 //! The denoising criterion of Im, Ahn, Memisevic and Bengio (2017, arXiv:1511.06406, eq. 9, of one x̃ a row and step); the
-//! likelihood is of the examples as they are. Only training corrupts.
+//! likelihood is of the examples as they are. An evaluation corrupts where it is asked to.
 
 use super::Draw;
 use crate::error::{Error, Result};

@@ -123,10 +123,11 @@ impl<F: Real> Inference<'_, F> {
         mut out: impl FnMut(usize, &Row) + Send,
     ) {
         let (vae, p, isa, table) = (self.vae, self.params, self.ex.isa(), self.table.as_ref());
+        let seen = self.seen;
         let pass = |first: usize, sampled: &mut Sampled<F>| {
             start();
             let b = &mut sampled.block;
-            b.load(isa, first, fill);
+            seen.load(isa, b, first, fill);
             lap(Stage::Gather, None);
             vae.encode(isa, p, b);
             if table.is_none() {
@@ -149,6 +150,7 @@ impl<F: Real> Inference<'_, F> {
         let rows = Rows { block: ROWS, unit: if samples < SAMPLES { ROWS } else { 1 }, ..self.rows(rows, 1 + samples) };
         if self.sampled.is_empty() {
             self.sampled = (0..self.ex.workers()).map(|_| Sampled::new(vae)).collect();
+            self.sampled.iter_mut().for_each(|sampled| seen.prepare(vae, &mut sampled.block));
         }
         sweep(self.ex, &mut self.sampled, rows, pass, |first, sampled| {
             for (r, row) in sampled.rows[..sampled.block.rows].iter().enumerate() {

@@ -1,10 +1,10 @@
 //! A trained model at work: encode, decode and score, in blocks of rows on every thread.
 
 use super::importance::Sampled;
-use super::{Block, Draw, PriorSampler, Stats, Vae, threads_used};
+use super::{Block, Corruption, Draw, PriorSampler, Stats, Vae, threads_used};
 use crate::density::{Components, Posterior};
 use crate::estimator::Estimator;
-use crate::tensor::{Exec, Par, Params, Precision, Real};
+use crate::tensor::{Exec, Isa, Par, Params, Precision, Real};
 use elbo_kernels::par::for_each_mut;
 use ndarray::{ArrayView2, ArrayViewMut1, ArrayViewMut2};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,11 +37,30 @@ pub struct Inference<'m, F> {
     /// Of a mixture prior.
     pub(super) table: Option<Components<F>>,
     blocks: Vec<Block<F>>,
+    pub(super) seen: Seen,
     stop: Option<&'m AtomicBool>,
     /// Blocks of many samples a row, made when they are first asked for.
     many: Vec<Block<F>>,
     /// Made when draws are first asked for.
     pub(super) sampled: Vec<Sampled<F>>,
+}
+
+/// What the encoder sees of the rows, if that is something else.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen(Option<(Corruption, Draw)>);
+
+impl Seen {
+    /// Room for it in a block.
+    pub fn prepare<F: Real>(self, vae: &Vae, b: &mut Block<F>) {
+        b.see(vae, self.0.map_or(Corruption::None, |(corruption, _)| corruption));
+    }
+    /// A block's rows, and what is seen of them.
+    pub fn load<F: Real>(self, isa: Isa, b: &mut Block<F>, first: usize, fill: &impl Fn(usize, &mut [F])) {
+        b.load(isa, first, fill);
+        if let Some((corruption, draw)) = self.0 {
+            b.corrupt(isa, corruption, &draw, first);
+        }
+    }
 }
 
 /// A sweep over rows: how many, how they fall into blocks, what each costs in multiplications and additions, and what
@@ -128,6 +147,7 @@ impl<'m, F: Real> Inference<'m, F> {
             ex,
             table: vae.components(ex.isa(), params),
             blocks,
+            seen: Seen(None),
             many: Vec::new(),
             sampled: Vec::new(),
             stop: None,
@@ -138,6 +158,15 @@ impl<'m, F: Real> Inference<'m, F> {
     #[must_use]
     pub fn until(mut self, stop: Option<&'m AtomicBool>) -> Self {
         self.stop = stop;
+        self
+    }
+
+    /// Lets the encoder see rows corrupted: row `r` by the noise of `draw` for row `r`. What is decoded is compared with the rows as
+    /// they are. It is said before rows are given.
+    #[must_use]
+    pub fn corrupted(mut self, corruption: Corruption, draw: Draw) -> Self {
+        self.seen = Seen((corruption != Corruption::None).then_some((corruption, draw)));
+        self.blocks.iter_mut().for_each(|b| self.seen.prepare(self.vae, b));
         self
     }
 
@@ -166,8 +195,9 @@ impl<'m, F: Real> Inference<'m, F> {
         mut out: impl FnMut(usize, &[F], &[F]) + Send,
     ) {
         let (vae, p, isa, latent) = (self.vae, self.params, self.ex.isa(), self.vae.config().latent);
+        let seen = self.seen;
         let pass = |first, b: &mut Block<F>| {
-            b.load(isa, first, fill);
+            seen.load(isa, b, first, fill);
             vae.encode(isa, p, b);
         };
         let rows = self.rows(rows, 1);
@@ -226,9 +256,9 @@ impl<'m, F: Real> Inference<'m, F> {
         fill: &(impl Fn(usize, &mut [F]) + Sync),
         out: impl FnMut(usize, &[F], &[F]) + Send,
     ) {
-        let (vae, p, isa) = (self.vae, self.params, self.ex.isa());
+        let (vae, p, isa, seen) = (self.vae, self.params, self.ex.isa(), self.seen);
         let pass = |first, b: &mut Block<F>| {
-            b.load(isa, first, fill);
+            seen.load(isa, b, first, fill);
             vae.encode(isa, p, b);
             let n = b.rows;
             vae.posterior().mean(b.eta.rows(n), b.z.rows_mut(n));
@@ -265,8 +295,9 @@ impl<'m, F: Real> Inference<'m, F> {
         mut out: impl FnMut(usize, Score) + Send,
     ) {
         let (vae, p, isa, table) = (self.vae, self.params, self.ex.isa(), self.table.as_ref());
+        let seen = self.seen;
         let pass = |first, b: &mut Block<F>| {
-            b.load(isa, first, fill);
+            seen.load(isa, b, first, fill);
             vae.encode(isa, p, b);
             vae.posterior().mean(b.eta.rows(b.rows), b.z.rows_mut(b.rows));
             vae.decode(isa, p, b);
@@ -280,9 +311,9 @@ impl<'m, F: Real> Inference<'m, F> {
     /// The terms of the ELBO over all rows, with one draw of z a row.
     pub fn elbo(&mut self, rows: usize, fill: &(impl Fn(usize, &mut [F]) + Sync), draw: &Draw) -> Stats {
         let (vae, p, isa, table) = (self.vae, self.params, self.ex.isa(), self.table.as_ref());
-        let mut stats = Stats::new(vae.kl_parts());
+        let (seen, mut stats) = (self.seen, Stats::new(vae.kl_parts()));
         let pass = |first, b: &mut Block<F>| {
-            b.load(isa, first, fill);
+            seen.load(isa, b, first, fill);
             draw.fill(first, 0, 1, b.rows, &mut b.eps);
             vae.forward_any(isa, p, b, table);
             vae.log_px(isa, p, b);
@@ -308,10 +339,12 @@ impl<'m, F: Real> Inference<'m, F> {
         let block = (BLOCK_ROWS / samples).next_multiple_of(unit).max(unit);
         if self.many.first().is_none_or(|b| b.samples != samples) {
             self.many = (0..self.ex.workers()).map(|_| Block::new(vae, block, samples)).collect();
+            self.many.iter_mut().for_each(|b| self.seen.prepare(vae, b));
         }
+        let seen = self.seen;
         let (table, mut stats) = (self.table.as_ref(), Stats::new(vae.kl_parts()));
         let pass = |first, b: &mut Block<F>| {
-            b.load(isa, first, fill);
+            seen.load(isa, b, first, fill);
             draw.fill(first, 0, samples, b.rows, &mut b.eps);
             vae.forward_for(isa, p, b, estimator, table);
             vae.log_px(isa, p, b);

@@ -10,7 +10,7 @@ use crate::estimator::penalty::BatchLatents;
 use crate::estimator::{Batch, Estimator};
 use crate::layer::Gradient;
 use crate::tensor::profile::{Stage, lap, start};
-use crate::tensor::{Buffer, Exec, Input, Isa, Noise, Par, Params, Precision, Real, Slab, Stream, Tiles};
+use crate::tensor::{Buffer, Exec, Isa, Noise, Par, Params, Precision, Real, Slab, Stream, Tiles};
 use elbo_kernels::gemm::Accum;
 use elbo_kernels::par::{Pieced, for_each_mut, for_each_piece};
 use elbo_kernels::update::AdamStep;
@@ -126,10 +126,7 @@ impl<F: Real> Workspace<F> {
     #[must_use]
     pub fn corrupted(mut self, vae: &Vae, corruption: Corruption) -> Self {
         self.corruption = corruption;
-        for b in &mut self.blocks[..self.data] {
-            let seen = || Input::new(b.eta.capacity(), vae.config().inputs);
-            b.seen = (corruption != Corruption::None).then(seen);
-        }
+        self.blocks[..self.data].iter_mut().for_each(|b| b.see(vae, corruption));
         self
     }
     /// The blocks that the last batch was cut into, and those of a mixture prior's components, which have no samples.

@@ -51,7 +51,7 @@ pub struct Row {
 /// What the rows of the exemplar VAE's tables share: 784-300-300 gated, 40 latents, grey training pixels binarized anew each
 /// time, gradients divided by their norm tensor by tensor, warm-up, and the best epoch on validation.
 const EXEMPLAR: &str = "preset = \"gated-300\"\nbinarize = \"dynamic\"\nlog-variance = [-6, 2]\nlearning-rate = 5e-4\n\
-                        normalize-gradients = true\nwarmup-epochs = 100\npatience = 50\nvalidation = 10000";
+                        normalize-gradients = true\nwarmup-epochs = 100\npatience = 50\nvalidation = \"last:10000\"";
 
 const IWAE: Table = Table {
     name: "iwae",

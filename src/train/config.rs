@@ -64,7 +64,7 @@ pub struct TrainConfig {
     pub output_bias: OutputBias,
     /// What the encoder sees of the examples.
     pub corrupt: Corruption,
-    /// Epochs without improvement on the validation split after which training stops.
+    /// Epochs without improvement on the validation split, after the KL's warm-up, after which training stops.
     pub patience: Option<u64>,
     /// What the operands of matrix products are rounded to.
     pub precision: Precision,

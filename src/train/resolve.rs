@@ -255,7 +255,7 @@ impl Settings {
         };
         Settings {
             data: Some(data.name().to_owned()),
-            validation: Some(data.validation().map_or("none".to_owned(), |v| v.len().to_string())),
+            validation: Some(data.set_aside().to_string()),
             output_bias: (config.output_bias != OutputBias::Init).then(|| config.output_bias.to_string()),
             binarize: Some(config.binarize.to_string()),
             epochs: Some(config.epochs),

@@ -131,7 +131,7 @@ settings! {
     capacity_epochs: f64,
     /// A penalty of each batch's latents, such as "tc:5" or "mmd:10".
     penalty: String,
-    /// Epochs without improvement on the validation split after which training stops.
+    /// Epochs without improvement on the validation split, after the KL's warm-up, after which training stops.
     patience: u64,
     /// The seed of everything random.
     #[serde(with = "seed")]

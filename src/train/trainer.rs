@@ -6,7 +6,7 @@ use super::evaluate::{Evaluation, Metrics, active_units, evaluate_objective};
 use super::observe::{EpochReport, Flow, Observer, StepReport};
 use crate::data::{Batches, Binarize, Dataset, Feed, View};
 use crate::error::{Error, Result};
-use crate::estimator::{Estimator, Objective};
+use crate::estimator::{BetaSchedule, Estimator, Objective};
 use crate::model::{Draw, Inference, MixturePrior, Stats, Vae, Workspace};
 use crate::optim::{Optimizer, OptimizerKind, average_decay, average_into, clip_global_norm, normalize_each};
 use crate::tensor::{Cores, Exec, Noise, Params, Slab, Stream, core_round_trip};
@@ -273,9 +273,15 @@ impl Trainer {
         })
     }
 
-    /// Whether the validation objective has not improved for as many epochs as patience allows.
+    /// Whether the validation objective has not improved for as many epochs as patience allows. Epochs of the KL's warm-up do not
+    /// count: what is trained then is not yet what validation measures.
     pub fn out_of_patience(&self) -> bool {
-        let since_best = self.state.epoch - self.state.best.map_or(0, |(_, epoch)| epoch);
+        let warm = match self.config.beta {
+            BetaSchedule::Linear { warmup, .. } => warmup.div_ceil(self.steps_per_epoch()),
+            BetaSchedule::Constant(_) | BetaSchedule::Cyclic { .. } => 0,
+        };
+        let best = self.state.best.map_or(0, |(_, epoch)| epoch);
+        let since_best = self.state.epoch.saturating_sub(best.max(warm));
         self.config.patience.is_some_and(|patience| since_best >= patience)
     }
 

@@ -35,6 +35,11 @@ proptest! {
         let again = data.with_validation(Validation::Rows(cut), seed).unwrap();
         prop_assert_eq!(ids(again.train()), train);
         prop_assert_eq!(again.validation().map_or(vec![], ids), validation);
+        // The last rows that are not test rows, whatever the seed.
+        let last = again.with_validation(Validation::Last(cut), seed).unwrap();
+        prop_assert_eq!(ids(last.train()), (0..rows - test - cut).collect::<Vec<_>>());
+        prop_assert_eq!(last.validation().map_or(vec![], ids), (rows - test - cut..rows - test).collect::<Vec<_>>());
+        prop_assert_eq!(last.set_aside(), if cut == 0 { Validation::None } else { Validation::Last(cut) });
     }
 
     #[test]
@@ -233,13 +238,13 @@ fn names_are_parsed_and_printed() {
     for name in Split::NAMES {
         assert_eq!(name.parse::<Split>().unwrap().to_string(), name);
     }
-    for text in ["none", "12", "0.25"] {
+    for text in ["none", "12", "0.25", "last:12"] {
         assert_eq!(text.parse::<Validation>().unwrap().to_string(), text);
     }
     assert_eq!("0".parse(), Ok(Validation::None));
     says(&message("dynamc".parse::<Binarize>()), &["unknown binarization `dynamc`", "threshold", "`dynamic`"]);
     says(&message("tets".parse::<Split>()), &["unknown split `tets`", "`test`"]);
-    for bad in ["-1", "1.5", "nan", "0.0", "half", ""] {
+    for bad in ["-1", "1.5", "nan", "0.0", "half", "last:", "last:-1", "last:0.1", ""] {
         says(&message(bad.parse::<Validation>()), &["neither a number of rows nor a share", "hint"]);
     }
 }

@@ -170,6 +170,10 @@ pub const ROWS: &[Row] = &[
             let run = lab.train(&format!("--validation {asked} --epochs 1"));
             assert!(run.lines[0].validation.is_some() && run.steps() == steps, "{asked}: {} steps", run.steps());
         }
+        let last = lab.train("--validation last:40 --epochs 1");
+        assert!(last.steps() == 4 && last.digest != lab.train("--validation 40 --epochs 1").digest);
+        // The same rows whatever the seed of the draw: the split is told in the run's configuration.
+        assert!(fs::read_to_string(last.path.join("config.toml")).unwrap().contains("validation = \"last:40\""));
         assert!(lab.train("").lines[0].validation.is_none());
         assert_eq!(lab.train("--validation none").digest, lab.train("").digest);
     }),
@@ -183,6 +187,8 @@ pub const ROWS: &[Row] = &[
             run.lines.len() as f64
         };
         ascending(&[epochs("1"), epochs("4"), 60.0], "epochs by patience");
+        // Patience counts once the KL has its weight.
+        ascending(&[epochs("1"), 19.0, epochs("1 --warmup-epochs 19")], "epochs by patience and warm-up");
     }),
     ("train", "--memory", |lab| {
         let streamed = lab.train("--memory 1K");

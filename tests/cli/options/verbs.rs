@@ -210,6 +210,18 @@ const EVALUATE: &[Row] = &[
         assert_eq!(json(lab, "evaluate RUN --memory 1K"), json(lab, "evaluate RUN"));
         assert!(call(lab, "evaluate RUN --memory 1K").stderr.contains("streamed"));
     }),
+    ("evaluate", "--corrupt", |lab| {
+        assert_eq!(json(lab, "evaluate RUN --corrupt none"), json(lab, "evaluate RUN"));
+        let restored = |run: &Run, how: &str| {
+            let found = lab.elbo(&format!("evaluate {} --corrupt {how} --samples 5 --json", run.path.display())).json();
+            assert!(how == "none" || found["corrupt"] == how);
+            number(&found, "reconstruction")
+        };
+        let [plain, denoising] = ["none", "mask:0.5"].map(|how| lab.train(&format!("--epochs 40 --corrupt {how}")));
+        ascending(&["none", "mask:0.3", "mask:0.8"].map(|how| restored(&plain, how)), "by what is hidden");
+        // Who has learned to make up for what is hidden does it better, on rows that it has not seen.
+        ascending(&[&denoising, &plain].map(|run| restored(run, "mask:0.5")), "by training");
+    }),
     ("evaluate", "--samples", |lab| {
         assert!(json(lab, "evaluate RUN").get("nll").is_none());
         // A bound that gets tighter (Burda et al., 2016, theorem 1): in the mean, and by far more than it scatters.
