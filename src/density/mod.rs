@@ -139,7 +139,7 @@ pub trait Prior<F: Real>: Debug + Send + Sync {
 }
 
 /// log 2π
-const LOG_TAU: f64 = 1.837_877_066_409_345_5;
+pub(crate) const LOG_TAU: f64 = 1.837_877_066_409_345_5;
 
 /// k of a matrix of n·k rows that belong to n. Panics when they do not.
 #[track_caller]

@@ -11,6 +11,7 @@ mod evaluate;
 #[cfg(feature = "files")]
 pub mod exchange;
 mod interpolate;
+mod mixture;
 mod probe;
 #[cfg(feature = "files")]
 pub mod reproduce;
@@ -23,8 +24,9 @@ pub use breakdown::{BETWEEN, StageTime};
 pub use encode::{Encoding, decode, decode_parameters, encode, originals, reconstruct};
 pub use evaluate::{EvaluationReport, Nll, evaluate, evaluate_trained};
 pub use interpolate::{Endpoint, endpoint, interpolate};
+pub use mixture::{Covariance, GaussianMixture, MixtureFit};
 pub use probe::{Accuracy, Labelled, ProbeResult, probe};
-pub use sample::{sample, sample_latents};
+pub use sample::{LatentSource, Sampling, fit_mixture, sample, sample_by, sample_latents, sample_latents_by};
 pub use score::{auc, flagged, quantile, scores};
 
 use crate::data::{Binarize, View, expect_memory};
