@@ -4,6 +4,7 @@
 //! Encodings, reconstructions and scores go by the posterior's mean, so they are functions of the row alone; what draws
 //! at random says so and takes a seed.
 
+mod aggregate;
 mod bench;
 mod breakdown;
 mod encode;
@@ -19,6 +20,7 @@ mod sample;
 mod score;
 
 pub use crate::tensor::{Cores, core_round_trip};
+pub use aggregate::{AggregatePosterior, aggregate_posterior};
 pub use bench::{Bench, BenchReport, fma_peak};
 pub use breakdown::{BETWEEN, StageTime};
 pub use encode::{Encoding, decode, decode_parameters, encode, originals, reconstruct};
