@@ -27,11 +27,11 @@ the last is the tightest.
 
 Of 8-bit values under discretized-logistic or beta-binomial, -log2 p(x) / D is given as well.
 
-The last lines say how the KL falls into parts for the posteriors of up to 2,000 rows together: what
-the latents know of which row it was (mutual information, at most log N of N rows), how far latents
-depend on each other (total correlation), and how far each is from the prior by itself (Hoffman and
-Johnson 2016; Chen et al. 2018). Near log N the first has no room, and the second takes the rest: only
-figures of as many rows compare.
+The last lines say how the KL falls into parts for the posteriors of up to 2,000 rows together:
+what the latents know of which row it was (mutual information, at most log N of N rows), how far
+latents depend on each other (total correlation), and how far each is from the prior by itself
+(Hoffman and Johnson 2016; Chen et al. 2018). Near log N the first has no room, and the second takes
+the rest: only figures of as many rows compare.
 
 Without --seed the draws of z are those that training evaluated with, so the figures are those of
 the model's epoch in metrics.jsonl.")]

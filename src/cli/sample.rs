@@ -15,15 +15,15 @@ Examples:
   elbo sample runs/f --count 64                     a picture: runs/f/samples-<seed>.png
   elbo sample runs/f --count 1000 --out x.npy       numbers, as numpy reads them
   elbo sample runs/f --seed 7 --out more.png        other samples
-  elbo sample runs/f --temperature 0.7              more typical ones, less various
+  elbo sample runs/f --temperature 0.7              closer to each other
   elbo sample runs/f --from mixture:10              from where the training rows are
 
 What is written is the mean of x for each latent. More samples of a seed begin with the same ones.
 Rows of a table go to samples-<seed>.csv by default; as .png they are drawn as points or a heat map.
 
---from mixture:K fits a mixture of K Gaussians to the posteriors of the training rows, their variances
-counted in, and draws from that (Ghosh et al. 2020): better samples where the posteriors together are
-far from the prior. diagonal:K has fewer numbers to fit, for few rows or many latents.")]
+--from mixture:K fits a mixture of K Gaussians to the posteriors of the training rows, variances
+counted in, and draws from that (Ghosh et al. 2020): better samples where the posteriors together
+are far from the prior. diagonal:K has fewer numbers to fit, for few rows or many latents.")]
 pub struct Sample {
     /// A run's folder, or a model's file
     run: PathBuf,
@@ -36,7 +36,8 @@ pub struct Sample {
     /// Where latents come from: prior, mixture:K (full covariances) or diagonal:K
     #[arg(long, value_name = "SOURCE", value_parser = super::parse::<LatentSource>, default_value = "prior")]
     from: LatentSource,
-    /// What deviations of latents are multiplied by: below 1 for more typical samples, above it for odder ones
+    /// What deviations of latents are multiplied by: below 1 for samples nearer the middle and each other, above it for
+    /// odder ones
     #[arg(long, value_name = "T", default_value_t = 1.0)]
     temperature: f64,
     /// Number of samples

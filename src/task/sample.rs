@@ -60,7 +60,7 @@ pub struct Sampling<'a> {
     /// A mixture that takes the prior's place.
     pub mixture: Option<&'a GaussianMixture>,
     /// What deviations are multiplied by: z = μ + T σ ε, of the standard normal prior and of each component of a mixture. Below
-    /// 1, samples are more typical and less various.
+    /// 1, samples are nearer the means and less various.
     pub temperature: f64,
 }
 
