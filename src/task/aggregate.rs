@@ -13,9 +13,9 @@ use super::{Encoding, Examples, check_some, encode};
 use crate::density::LOG_TAU;
 use crate::error::Result;
 use crate::model::{Inference, PriorSampler};
-use crate::tensor::{Buffer, Exec, Noise, Stream};
+use crate::tensor::{Buffer, Exec, Isa, Noise, Stream};
 use elbo_kernels::par::for_each_mut;
-use elbo_kernels::reduce::log_sum_exp;
+use elbo_kernels::sweep::softmax_log_prob;
 use rand::Rng;
 use rand::seq::index;
 use rand_distr::StandardNormal;
@@ -80,7 +80,7 @@ fn parts(ex: &Exec, encoding: &Encoding, prior: &PriorSampler<f32>, noise: Noise
         for_each_mut(ex.par(), &mut blocks, |block, logs| {
             let mut work = Work::new(&posteriors, prior);
             for (r, logs) in logs.iter_mut().enumerate() {
-                *logs = posteriors.logs(block * BLOCK + r, noise, prior, &mut work);
+                *logs = posteriors.logs(block * BLOCK + r, noise, prior, ex.isa(), &mut work);
             }
         });
     });
@@ -144,8 +144,10 @@ impl Posteriors {
         }
     }
     /// The log-densities at row `i`'s draw.
-    fn logs(&self, i: usize, noise: Noise, prior: &PriorSampler<f32>, work: &mut Work) -> Logs {
+    fn logs(&self, i: usize, noise: Noise, prior: &PriorSampler<f32>, isa: Isa, work: &mut Work) -> Logs {
         let (n, log_n) = (self.count, (self.count as f64).ln());
+        // log 1/N Σ_n e^{o_n}, by the share of row i in the sum.
+        let mixed = |logs: &[f64]| logs[i] - softmax_log_prob(isa, i, logs) - log_n;
         let mut rng = noise.rng(Stream::Evaluate, 2, i as u64, 0);
         work.joint.fill(0.0);
         let mut product = 0.0;
@@ -159,9 +161,9 @@ impl Posteriors {
                 *one = norm - 0.5 * off * off * precision;
                 *joint += *one;
             }
-            product += log_sum_exp(&work.one) - log_n;
+            product += mixed(&work.one);
         }
-        [work.joint[i], log_sum_exp(&work.joint) - log_n, product, log_prior(prior, work)]
+        [work.joint[i], mixed(&work.joint), product, log_prior(prior, work)]
     }
 }
 
