@@ -1,15 +1,19 @@
 //! `elbo evaluate`: how good a model is.
 
 use super::Common;
+use super::console::count;
 use super::model::{DataArgs, Subject};
 use crate::error::Result;
 use crate::estimator::ObjectiveKind;
 use crate::model::{Corruption, Draw};
-use crate::task::{self, EvaluationReport, Nll};
+use crate::task::{self, AggregatePosterior, EvaluationReport, Nll};
 use crate::tensor::{Noise, Stream};
 use crate::train::ModelInfo;
 use serde_json::{Value, json};
 use std::path::PathBuf;
+
+/// Latents whose KL is printed; the rest are with `--json`.
+const MOST_LATENTS: usize = 24;
 
 /// Measure a model on held-out rows: −ELBO = reconstruction + KL, in nats per example
 #[derive(clap::Args, Debug)]
@@ -25,6 +29,12 @@ and by those of 1, 10, 100 ... of the same draws, where they divide S: the first
 the last is the tightest.
 
 Of 8-bit values under discretized-logistic or beta-binomial, -log2 p(x) / D is given as well.
+
+The last lines say how the KL falls into parts for the posteriors of up to 2,000 rows together:
+what the latents know of which row it was (mutual information, at most log N of N rows), how far
+latents depend on each other (total correlation), and how far each is from the prior by itself
+(Hoffman and Johnson 2016; Chen et al. 2018). Near log N the first has no room, and the second takes
+the rest: only figures of as many rows compare.
 
 Without --seed the draws of z are those that training evaluated with, so the figures are those of
 the model's epoch in metrics.jsonl.")]
@@ -56,11 +66,21 @@ impl Evaluate {
         let draw = Draw { noise: Noise::new(seed), stream: Stream::Evaluate, step: 0 };
         let mut inference = subject.inference().corrupted(corruption, draw);
         let report = task::evaluate_trained(&mut inference, &examples, seed, self.samples, &objective)?;
+        let aggregate = task::aggregate_posterior(&mut inference, &examples, seed)?;
         let mut json = json!({
             "neg_elbo": report.neg_elbo,
             "reconstruction": report.reconstruction,
             "kl": report.kl,
+            "kl_per_latent": report.kl_per_latent,
             "active_units": report.active_units,
+            "aggregate": {
+                "rows": aggregate.rows,
+                "kl": aggregate.kl,
+                "mutual_information": aggregate.mutual_information,
+                "marginal_kl": aggregate.marginal_kl,
+                "total_correlation": aggregate.total_correlation,
+                "dimension_kl": aggregate.dimension_kl,
+            },
             "rows": report.rows,
             "data": rows.name,
             "split": rows.split.name(),
@@ -84,7 +104,7 @@ impl Evaluate {
         if let Some(bits) = report.bits_per_dimension {
             json["bits_per_dimension"] = bits.into();
         }
-        console.report(&json, text(&report, &label(info)))
+        console.report(&json, text(&report, &label(info)) + &parts(&report, &aggregate))
     }
 }
 
@@ -108,4 +128,27 @@ fn text(r: &EvaluationReport, label: &str) -> String {
         text += &format!("\n{bits:.4} bits per dimension");
     }
     text
+}
+
+/// How the KL falls into parts: by latent, and of the posteriors together.
+fn parts(r: &EvaluationReport, a: &AggregatePosterior) -> String {
+    let mut text = String::new();
+    if !r.kl_per_latent.is_empty() {
+        let mut kl = r.kl_per_latent.clone();
+        kl.sort_unstable_by(|a, b| b.total_cmp(a));
+        let shown: Vec<String> = kl.iter().take(MOST_LATENTS).map(|kl| format!("{kl:.2}")).collect();
+        let rest = if kl.len() > MOST_LATENTS { " …" } else { "" };
+        text += &format!("\nKL of each latent, greatest first: {}{rest}", shown.join(" "));
+    }
+    let to_prior = match a.dimension_kl {
+        Some(by_dimension) => {
+            format!("total correlation {:.4} + KL by dimension {by_dimension:.4}", a.total_correlation)
+        }
+        None => format!("KL of them together {:.4} (total correlation {:.4})", a.marginal_kl, a.total_correlation),
+    };
+    let (rows, most) = (count(a.rows, "row"), (a.rows as f64).ln());
+    text + &format!(
+        "\nposteriors of {rows}, a draw of each: KL {:.4} = mutual information {:.4} (at most {most:.4}) + {to_prior}",
+        a.kl, a.mutual_information
+    )
 }

@@ -91,6 +91,14 @@ impl Subject {
         let data = data.with_validation(Validation::Fraction(0.2), seed)?;
         Ok((Rows::of(&data, Split::Train)?, Rows::of(&data, Split::Validation)?))
     }
+    /// The rows that a run learns from, of the data asked for or of its own; those that it sets aside for validation are not
+    /// among them.
+    ///
+    /// # Errors
+    /// As [`load_within`].
+    pub fn training_rows(&self, data: Option<&str>, memory: MemoryArgs) -> Result<Rows> {
+        Rows::of(&self.settings().split(self.data(data, memory)?)?, Split::Train)
+    }
     fn settings(&self) -> &Settings {
         self.run.as_ref().unwrap_or(&self.saved.info.settings)
     }

@@ -180,6 +180,10 @@ impl<F: Real> Components<F> {
     }
     /// One draw of z.
     pub fn sample(&self, rng: &mut ChaCha8Rng, out: &mut [F]) {
+        self.sample_at(1.0, rng, out);
+    }
+    /// One draw with each component's deviations multiplied by a temperature: z = μ_c + T σ_c ε.
+    pub fn sample_at(&self, temperature: f64, rng: &mut ChaCha8Rng, out: &mut [F]) {
         let mut rest: f64 = rng.random();
         // The first component whose cumulated weight is above u.
         let c = (0..self.count).find(|&c| {
@@ -190,7 +194,7 @@ impl<F: Real> Components<F> {
         let (mean, variance) = (self.mean.rows(self.count), self.log_variance.rows(self.count));
         for ((z, m), v) in out.iter_mut().zip(mean.row(c)).zip(variance.row(c)) {
             let noise: f64 = rng.sample(StandardNormal);
-            *z = F::from_f64(m.to_f64() + (0.5 * v.to_f64()).exp() * noise);
+            *z = F::from_f64(m.to_f64() + temperature * ((0.5 * v.to_f64()).exp() * noise));
         }
     }
 }

@@ -175,6 +175,11 @@ impl<'m, F: Real> Inference<'m, F> {
         self.vae
     }
 
+    /// Its threads.
+    pub fn exec(&self) -> &'m Exec {
+        self.ex
+    }
+
     /// What draws from the prior.
     pub fn prior_sampler(&self) -> PriorSampler<F> {
         self.table.clone().map_or(PriorSampler::StandardNormal, PriorSampler::Mixture)

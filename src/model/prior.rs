@@ -100,9 +100,16 @@ pub enum PriorSampler<F> {
 impl<F: Real> PriorSampler<F> {
     /// One draw of z.
     pub fn sample(&self, rng: &mut ChaCha8Rng, out: &mut [F]) {
+        self.sample_at(1.0, rng, out);
+    }
+    /// One draw with deviations multiplied by a temperature: z = μ + T σ ε, of the same noise at every T.
+    pub fn sample_at(&self, temperature: f64, rng: &mut ChaCha8Rng, out: &mut [F]) {
         match self {
-            PriorSampler::StandardNormal => crate::density::StandardNormal::new(out.len()).sample(rng, out),
-            PriorSampler::Mixture(components) => components.sample(rng, out),
+            PriorSampler::StandardNormal => {
+                crate::density::StandardNormal::new(out.len()).sample(rng, out);
+                out.iter_mut().for_each(|z| *z = F::from_f64(temperature * z.to_f64()));
+            }
+            PriorSampler::Mixture(components) => components.sample_at(temperature, rng, out),
         }
     }
 }

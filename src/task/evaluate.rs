@@ -29,6 +29,8 @@ pub struct EvaluationReport {
     pub reconstruction: f64,
     /// KL(q(z|x) ‖ p(z)).
     pub kl: f64,
+    /// Its part in each latent; empty of a mixture prior, whose KL has no such parts.
+    pub kl_per_latent: Vec<f64>,
     /// The bound on −log p(x) that the model was trained by, where that is another than −ELBO.
     pub neg_bound: Option<f64>,
     /// The importance-sampled −log p(x), if samples were asked for: by K = 1, 10, 100 … samples as far as they divide S,
@@ -76,23 +78,26 @@ pub fn evaluate_trained(
     check_some(rows)?;
     samples.map_or(Ok(()), check_samples)?;
     let draw = |step| Draw { noise: Noise::new(seed), stream: Stream::Evaluate, step };
-    let metrics = if objective.is_elbo() {
-        Metrics::from(&inference.elbo(rows, &examples.fill(), &draw(0)))
+    let stats = if objective.is_elbo() {
+        inference.elbo(rows, &examples.fill(), &draw(0))
     } else {
-        Metrics::from(&inference.objective(rows, &examples.fill(), &draw(0), objective, 1.0))
+        inference.objective(rows, &examples.fill(), &draw(0), objective, 1.0)
     };
+    let metrics = Metrics::from(&stats);
     let active_units = active_units(inference, examples.view, examples.binarize, examples.noise);
     // Step 1: draws of their own, so that the two figures are independent given the model.
     let nll = samples.map_or_else(Vec::new, |samples| nll(inference, examples, &draw(1), samples));
     examples.view().check_read()?;
     let vae = inference.vae();
     let bits = |nats: f64| nats / (vae.config().inputs as f64 * LN_2);
+    let closed = vae.config().prior.closed_form();
     let levels = vae.likelihood::<f32>().domain() == Domain::Bytes;
     Ok(EvaluationReport {
         bits_per_dimension: levels.then(|| bits(nll.last().map_or(metrics.neg_elbo, |last| last.nats))),
         neg_elbo: metrics.neg_elbo,
         reconstruction: metrics.reconstruction,
         kl: metrics.kl,
+        kl_per_latent: if closed { stats.kl.iter().map(|kl| kl / rows as f64).collect() } else { Vec::new() },
         neg_bound: metrics.neg_bound,
         nll,
         active_units,

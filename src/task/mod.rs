@@ -4,6 +4,7 @@
 //! Encodings, reconstructions and scores go by the posterior's mean, so they are functions of the row alone; what draws
 //! at random says so and takes a seed.
 
+mod aggregate;
 mod bench;
 mod breakdown;
 mod encode;
@@ -11,6 +12,7 @@ mod evaluate;
 #[cfg(feature = "files")]
 pub mod exchange;
 mod interpolate;
+mod mixture;
 mod probe;
 #[cfg(feature = "files")]
 pub mod reproduce;
@@ -18,13 +20,15 @@ mod sample;
 mod score;
 
 pub use crate::tensor::{Cores, core_round_trip};
+pub use aggregate::{AggregatePosterior, aggregate_posterior};
 pub use bench::{Bench, BenchReport, fma_peak};
 pub use breakdown::{BETWEEN, StageTime};
 pub use encode::{Encoding, decode, decode_parameters, encode, originals, reconstruct};
 pub use evaluate::{EvaluationReport, Nll, evaluate, evaluate_trained};
 pub use interpolate::{Endpoint, endpoint, interpolate};
+pub use mixture::{Covariance, GaussianMixture, MixtureFit};
 pub use probe::{Accuracy, Labelled, ProbeResult, probe};
-pub use sample::{sample, sample_latents};
+pub use sample::{LatentSource, Sampling, fit_mixture, sample, sample_by, sample_latents, sample_latents_by};
 pub use score::{auc, flagged, quantile, scores};
 
 use crate::data::{Binarize, View, expect_memory};

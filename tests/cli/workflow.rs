@@ -92,10 +92,26 @@ fn evaluate_says_what_training_said() {
         "{plain}"
     );
     let other = elbo(run, "evaluate . --seed 9 --json").ok().json();
-    assert_ne!(other["neg_elbo"], report["neg_elbo"]);
-    assert_eq!(elbo(run, "evaluate . mnist --split train --json").ok().json()["rows"], 9000);
+    assert!(other["neg_elbo"] != report["neg_elbo"] && other["aggregate"] != report["aggregate"]);
+    let train = elbo(run, "evaluate . mnist --split train --json").ok().json();
+    assert_eq!(train["rows"], 9000);
     let text = elbo(run, "evaluate model.safetensors mnist --quiet").ok();
     assert!(text.stdout.contains("-ELBO") && text.stderr.is_empty(), "{}{}", text.stdout, text.stderr);
+    assert!(text.stdout.contains("mutual information") && text.stdout.contains("KL of each latent"), "{}", text.stdout);
+    parts_of_the_kl(&report, 1000);
+    parts_of_the_kl(&train, 2000);
+}
+
+/// By latent, of all rows; and of the posteriors of `rows` rows together, from other draws: those of a row's KL scatter by less
+/// than 5 nats, and so their mean of 1,000 by 0.16.
+fn parts_of_the_kl(report: &Value, rows: u64) {
+    let by_latent: f64 = report["kl_per_latent"].as_array().unwrap().iter().map(|kl| kl.as_f64().unwrap()).sum();
+    let (kl, aggregate) = (report["kl"].as_f64().unwrap(), &report["aggregate"]);
+    assert!((by_latent - kl).abs() < 1e-9, "{report}");
+    assert_eq!(aggregate["rows"].as_u64(), Some(rows));
+    let found = numbers(aggregate, &["kl", "mutual_information", "total_correlation", "dimension_kl"]);
+    assert!((found[0] - found[1..].iter().sum::<f64>()).abs() < 1e-9 && (found[0] - kl).abs() < 0.8, "{report}");
+    assert!(found[1] <= (rows as f64).ln() && found.iter().all(|part| *part > 0.0), "{report}");
 }
 
 #[test]

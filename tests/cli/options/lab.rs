@@ -160,6 +160,12 @@ impl Lab {
     pub fn bytes(&self, name: &str) -> Vec<u8> {
         fs::read(self.at().join(name)).unwrap()
     }
+    /// The pictures of a split of one of its data sets, 0 to 1.
+    pub fn rows(&self, set: &str, split: &str) -> Array2<f32> {
+        let pixels = self.bytes(&format!("{set}/{split}-images-idx3-ubyte"));
+        let pixels: Vec<f32> = pixels[16..].iter().map(|&p| f32::from(p) / 255.0).collect();
+        Array2::from_shape_vec((pixels.len() / COLS, COLS), pixels).unwrap()
+    }
     /// The rows of an NPY file in the folder.
     pub fn npy(&self, name: &str) -> Array2<f32> {
         ndarray_npy::read_npy(self.at().join(name)).unwrap()

@@ -5,6 +5,7 @@ pub mod lab;
 mod network;
 mod objective;
 mod reproduce;
+mod sample;
 mod training;
 mod verbs;
 
@@ -18,7 +19,8 @@ use std::collections::BTreeSet;
 type Row = (&'static str, &'static str, fn(&Lab));
 
 fn table() -> Vec<Row> {
-    [network::ROWS, training::ROWS, objective::ROWS, exchange::ROWS, reproduce::ROWS, &verbs::rows()].concat()
+    [network::ROWS, training::ROWS, objective::ROWS, exchange::ROWS, reproduce::ROWS, sample::ROWS, &verbs::rows()]
+        .concat()
 }
 
 /// The verbs' options as the program declares them, by name; positional ones by their value's.
