@@ -403,3 +403,28 @@ fn a_collapse_is_told_with_what_to_try() {
     let sound = train("sound", "--epochs 12 --likelihood gaussian:0.05 --learning-rate 0.01");
     assert!(!sound.contains("collapse"), "{sound}");
 }
+
+/// On a terminal there is a bar, with the terms so far behind it; `script` of util-linux is the terminal.
+#[test]
+fn a_terminal_shows_a_bar() {
+    let folder = folder();
+    let program = env!("CARGO_BIN_EXE_elbo");
+    // A second's work: the bar is drawn ten times in it.
+    let call = format!("'{program}' train mnist --batch-size 32 --epochs 3 --out bar");
+    let ran = std::process::Command::new("script")
+        .args(["-qec", &call, "/dev/null"])
+        .current_dir(folder.path())
+        .stdin(std::process::Stdio::null())
+        .output()
+        .expect("script, of util-linux");
+    let shown = String::from_utf8(ran.stdout).unwrap();
+    assert!(ran.status.success(), "{shown}");
+    let drawn: Vec<&str> =
+        shown.split('\r').filter(|part| part.contains("examples/s, ") && part.contains(" left, ")).collect();
+    assert!(drawn.len() > 2 && drawn.iter().any(|bar| bar.contains("-ELBO ") && bar.contains("epoch ")), "{shown}");
+    assert!(drawn.iter().any(|bar| bar.contains('█') || bar.contains('░')), "{shown}");
+    // Lines of finished epochs stay, and say the same as where there is no terminal.
+    for epoch in 1..=3 {
+        assert!(shown.contains(&format!("epoch {epoch}/3  train -ELBO ")), "{shown}");
+    }
+}
