@@ -91,13 +91,15 @@ impl Subject {
         let data = data.with_validation(Validation::Fraction(0.2), seed)?;
         Ok((Rows::of(&data, Split::Train)?, Rows::of(&data, Split::Validation)?))
     }
-    /// The rows that a run learns from, of the data asked for or of its own; those that it sets aside for validation are not
-    /// among them.
+    /// The rows that a run learns from, without those that it sets aside for validation; of other data that are asked for, all
+    /// that are not test rows.
     ///
     /// # Errors
     /// As [`load_within`].
-    pub fn training_rows(&self, data: Option<&str>, memory: MemoryArgs) -> Result<Rows> {
-        Rows::of(&self.settings().split(self.data(data, memory)?)?, Split::Train)
+    pub fn training_rows(&self, name: Option<&str>, memory: MemoryArgs) -> Result<Rows> {
+        let data = self.data(name, memory)?;
+        let own = name.is_none_or(|name| self.settings().data.as_deref() == Some(name));
+        Rows::of(&if own { self.settings().split(data)? } else { data }, Split::Train)
     }
     fn settings(&self) -> &Settings {
         self.run.as_ref().unwrap_or(&self.saved.info.settings)

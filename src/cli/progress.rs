@@ -80,13 +80,14 @@ impl Observer for Progress {
     fn epoch(&mut self, trainer: &Trainer, report: &EpochReport) -> Result<Flow> {
         self.active_units = Some(report.active_units);
         self.say(&line(report, trainer.config().epochs, &label(trainer)));
-        // Once when it comes, and again at the end.
-        let collapse = Collapse::find(trainer.config(), report);
+        // Once when it comes, and again after the last epoch.
         let last = report.epoch == trainer.config().epochs;
-        if let Some(collapse) = collapse.as_ref().filter(|_| last || !self.collapsed) {
-            self.say(&format!("{WARNING}{collapse}"));
+        if let Some(collapse) = Collapse::find(trainer, report).filter(|_| last || !self.collapsed) {
+            self.say(&format!("note: {collapse}"));
+            self.collapsed = true;
+        } else if !Collapse::is_one(report.active_units, trainer.config().vae.latent) {
+            self.collapsed = false;
         }
-        self.collapsed = collapse.is_some();
         if self.console.json && self.unsaid.is_none() {
             let write = || self.console.data(|w| writeln!(w, "{}", MetricsLine::from(report).to_json()));
             if let Err(e) = self.bar.as_ref().map_or_else(write, |bar| bar.suspend(write)) {

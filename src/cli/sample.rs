@@ -86,7 +86,7 @@ impl Sample {
         let fit = task::fit_mixture(inference, &examples, components, covariance, seed)?;
         let value = fit.log_likelihood.last().copied().unwrap_or(f64::NAN);
         console.say(format_args!(
-            "{} of {}, fitted to the posteriors: log-likelihood {value:.4} nats a row after {}{}",
+            "{} of {}, fitted to the posteriors: log p(z) at least {value:.4} nats a row after {}{}",
             self.from,
             count(examples.len(), "row"),
             count(fit.log_likelihood.len(), "iteration"),

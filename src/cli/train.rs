@@ -118,7 +118,8 @@ pub struct Train {
     #[arg(long, help_heading = "Training", value_name = "N")]
     capacity_epochs: Option<f64>,
     /// A penalty of each batch's latents: tc:WEIGHT (total correlation, as β-TC-VAE with beta 1 + WEIGHT), or mmd:WEIGHT and
-    /// mmd-gaussian:WEIGHT (maximum mean discrepancy from the prior; with --beta 0 a Wasserstein autoencoder)
+    /// mmd-gaussian:WEIGHT (maximum mean discrepancy from the prior; with --beta 0 a Wasserstein autoencoder). It has its weight from
+    /// the first step on, and takes time with the square of the batch
     #[arg(long, help_heading = "Training", value_name = "NAME:WEIGHT")]
     penalty: Option<String>,
     /// What the encoder sees of the rows that it learns to restore: none, mask:SHARE or noise:DEVIATION

@@ -105,10 +105,11 @@ impl Elbo {
         assert!(nats.is_finite() && nats >= 0.0 && self.free_bits.is_none(), "a capacity of {nats} nats of {self:?}");
         Elbo { capacity: Some(nats), ..self }
     }
-    /// With a penalty of the latents of a batch drawn from `examples` training rows. Panics of several samples a row.
+    /// With a penalty of the latents of a batch drawn from `examples` training rows. Panics of several samples a row, or when
+    /// the weight fails its [check](Penalty::check).
     #[must_use]
     pub fn with_penalty(self, penalty: Penalty, examples: usize) -> Self {
-        assert!(self.samples == 1, "a penalty of {} samples a row", self.samples);
+        assert!(self.samples == 1 && penalty.check().is_ok(), "{penalty} of {} samples a row", self.samples);
         Elbo { penalty: Some((penalty, examples)), ..self }
     }
     /// The free bits, if any.

@@ -74,12 +74,12 @@ impl Sampling<'_> {
     /// Whether its temperature is one.
     ///
     /// # Errors
-    /// A temperature that is not above 0.
+    /// A temperature that is not above 0 and at most 10⁶.
     pub fn check(&self) -> Result<()> {
-        if self.temperature > 0.0 && self.temperature.is_finite() {
+        if self.temperature > 0.0 && self.temperature <= 1e6 {
             return Ok(());
         }
-        Err(Error::input(format!("a temperature of {}; it must be above 0", self.temperature))
+        Err(Error::input(format!("a temperature of {}; it must be above 0, and 10⁶ at most", self.temperature))
             .hint("1 draws from the distribution itself, 0.7 closer to its means"))
     }
 }

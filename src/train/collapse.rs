@@ -1,6 +1,6 @@
 //! Posterior collapse: latents that the encoder leaves at the prior, so that the decoder learns to do without them.
 
-use super::{EpochReport, TrainConfig};
+use super::{EpochReport, TrainConfig, Trainer};
 use crate::density::LikelihoodKind;
 use crate::estimator::ObjectiveKind;
 use std::fmt;
@@ -23,42 +23,51 @@ pub struct Collapse {
 
 /// Steps before which latents may just not have been found yet.
 const LEAST_STEPS: u64 = 1000;
+/// Rows from which on the variance of a posterior mean says something.
+const LEAST_ROWS: usize = 30;
 /// A tenth of the latents in use, or fewer, is a collapse.
 const SHARE: usize = 10;
 
 impl Collapse {
-    /// Looks for one in what an epoch reports: no more than one latent in ten is in use, a thousand steps have been taken, and the
-    /// KL has its full weight.
-    pub fn find(config: &TrainConfig, report: &EpochReport) -> Option<Collapse> {
+    /// Looks for one in what an epoch reports: no more than one latent in ten is in use. Nothing is said before a thousand steps,
+    /// while the KL's weight or the capacity is still rising, or of fewer than thirty rows.
+    pub fn find(trainer: &Trainer, report: &EpochReport) -> Option<Collapse> {
+        let (config, data) = (trainer.config(), trainer.data());
+        let rows = data.test().or(data.validation()).unwrap_or(data.train()).len();
+        let rising = config.capacity.is_some_and(|capacity| capacity.at(report.step) < capacity.nats);
+        let early = report.step < LEAST_STEPS || report.beta < config.beta.beta() || rising;
         let (active_units, latent) = (report.active_units, config.vae.latent);
-        let early = report.step < LEAST_STEPS || report.beta < config.beta.beta();
-        if early || active_units * SHARE > latent {
+        if early || rows < LEAST_ROWS || !Self::is_one(active_units, latent) {
             return None;
         }
         Some(Collapse { active_units, latent, kl: report.train.kl, remedies: remedies(config) })
+    }
+    /// Whether so few latents in use are a collapse, once it can be told.
+    pub fn is_one(active_units: usize, latent: usize) -> bool {
+        active_units * SHARE <= latent
     }
 }
 
 fn remedies(config: &TrainConfig) -> Vec<String> {
     let mut remedies = Vec::new();
     let mut add = |remedy: &str| remedies.push(remedy.to_owned());
-    let beta = config.beta.beta();
-    if beta > 1.0 {
-        add(&format!("a smaller --beta (it is {beta})"));
+    let (beta, capacity) = (config.beta.beta(), config.capacity);
+    if let Some(penalty) = config.penalty {
+        add(&format!("a smaller weight of the penalty (it is {penalty})"));
     }
-    match config.vae.likelihood {
-        LikelihoodKind::GaussianUnit | LikelihoodKind::GaussianGiven(_) => {
-            add(
-                "--likelihood gaussian-learned: a fixed variance above the data's own noise hides what latents could say",
-            );
-        }
-        _ => {}
+    match capacity {
+        Some(capacity) => add(&format!("a larger --capacity (it is {})", capacity.nats)),
+        None if beta > 1.0 => add(&format!("a smaller --beta (it is {beta})")),
+        None => {}
     }
-    if config.beta.at(0) == beta {
+    if let LikelihoodKind::GaussianUnit | LikelihoodKind::GaussianGiven(_) = config.vae.likelihood {
+        add("--likelihood gaussian-learned: a fixed variance above the data's own noise hides what latents could say");
+    }
+    if beta > 0.0 && config.beta.at(0) == beta && capacity.is_none() {
         add("--warmup-epochs, over a tenth of the run or more: the KL then presses once latents are of use");
     }
     let plain = config.objective == ObjectiveKind::Elbo && config.vae.prior.closed_form();
-    if plain && config.free_bits.is_none() && config.capacity.is_none() {
+    if beta > 0.0 && plain && config.free_bits.is_none() && capacity.is_none() {
         add("--free-bits 0.1: that much KL of each latent is not pressed");
     }
     add("a lower --learning-rate, or fewer layers in --hidden");

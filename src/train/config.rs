@@ -212,7 +212,8 @@ impl TrainConfig {
         } + u64::from(self.average.is_some());
         let numbers = (vae.layout().len() as u64 * slabs)
             .saturating_add((rows as u64).saturating_mul(row as u64))
-            .saturating_add(components);
+            .saturating_add(components)
+            .saturating_add(self.penalty.map_or(0, |_| penalty_numbers(rows as u64, *latent as u64)));
         let what = format!("training {} parameters in batches of {rows} rows", vae.layout().count());
         expect_memory(numbers.saturating_mul(size_of::<f32>() as u64), &what)
             .map_err(|e| e.hint("choose a smaller --hidden, --latent, --batch-size or --samples"))
@@ -233,12 +234,19 @@ impl TrainConfig {
     }
 }
 
+/// What a penalty keeps of a batch, in numbers of f32: a dozen of f64 for each latent, and two rows' worth for each block.
+fn penalty_numbers(rows: u64, latent: u64) -> u64 {
+    let blocks = rows.div_ceil(64);
+    2 * rows.saturating_mul(12 * (latent + 1)).saturating_add(2 * blocks.saturating_mul(rows))
+}
+
 /// Whether an objective can have a penalty of the batch.
 ///
 /// # Errors
-/// When it is not the ELBO of one sample with its KL in closed form.
+/// When it is not the ELBO of one sample with its KL in closed form, or the weight is no number from 0 up.
 pub(super) fn check_penalty(penalty: Option<Penalty>, objective: &Objective) -> Result<()> {
     let one = Estimator::<f32>::samples(objective) == 1;
+    penalty.map_or(Ok(()), Penalty::check)?;
     match penalty {
         Some(penalty) if !(one && matches!(objective, Objective::Elbo(_))) => Err(Error::input(format!(
             "the penalty {penalty} is of the plain ELBO of one sample, under the standard prior"

@@ -67,6 +67,9 @@ impl Settings {
         config.output_bias = parse(&self.output_bias, "output-bias", config.output_bias)?;
         config.patience = self.patience;
         config.seed = self.seed.unwrap_or(config.seed);
+        if config.penalty.is_some() && data.validation().is_some() {
+            warnings.push("note: validation chooses the epoch by the objective without its penalty".to_owned());
+        }
         warnings.extend(grey(&config, data));
         warnings.extend(data.note().map(str::to_owned));
         Ok((config, warnings))

@@ -335,7 +335,7 @@ impl Trainer {
         let (vae, ws) = (&self.vae, &mut self.workspace);
         vae.rows_pass(isa, &self.params, rows.len(), &fill, &draw, estimator, beta, ws);
         let stats = ws.stats();
-        if !stats.neg_elbo().is_finite() {
+        if !(stats.neg_elbo().is_finite() && stats.penalty.is_none_or(f64::is_finite)) {
             return Err(diverged(step + 1, stats, vae, &self.params, ws));
         }
         let train = Metrics::from(stats);
@@ -435,7 +435,7 @@ impl Trainer {
         evaluate_objective(&mut self.inference().until(stop), view, self.config.binarize, &draw, estimator, beta)
     }
 
-    /// The objective that selects the best model: the training objective at the KL's final weight.
+    /// The objective that selects the best model: the training objective at the KL's final weight, without a penalty of batches.
     fn objective(&self, stats: &Stats) -> f64 {
         stats.value::<f32>(&self.estimator, self.final_beta())
     }

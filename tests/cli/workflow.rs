@@ -398,6 +398,24 @@ fn a_collapse_is_told_with_what_to_try() {
     let tried = train("tried", "--epochs 12 --beta 1000 --learning-rate 0.01 --free-bits 0 --warmup-epochs 1");
     assert!(tried.contains("posterior collapse") && !tried.contains("--warmup-epochs"), "{tried}");
     assert!(!tried.contains("--free-bits 0.1"), "{tried}");
+    let rising = train("rising", "--epochs 12 --beta 1000 --learning-rate 0.01 --capacity 5 --capacity-epochs 1000");
+    // Nothing while it rises; here it is used without telling anything of x.
+    assert_eq!(rising.matches("posterior collapse").count(), 1, "{rising}");
+    assert!(rising.contains("a larger --capacity (it is 5)") && !rising.contains("smaller --beta"), "{rising}");
+    let penalised = train("penalised", "--epochs 12 --beta 1000 --penalty tc:2 --learning-rate 0.01 --validation 0.1");
+    assert!(penalised.contains("a smaller weight of the penalty (it is tc:2)"), "{penalised}");
+    assert!(penalised.contains("by the objective without its penalty"), "{penalised}");
+    // The variance of a single validation row's posterior mean is nothing to go by.
+    let table: String = (0..100).map(|i| format!("{},{}\n", i % 10, i / 10)).collect();
+    fs::write(at.join("t.csv"), format!("a,b\n{table}")).unwrap();
+    let single = "train t.csv --hidden 4 --latent 2 --batch-size 10 --epochs 110 --beta 1000 --learning-rate 0.01";
+    assert!(!elbo(at, &format!("{single} --validation 1 --out single")).ok().stderr.contains("collapse"));
+    assert!(
+        elbo(at, &format!("{} --validation 40 --out forty", single.replace("110", "200")))
+            .ok()
+            .stderr
+            .contains("collapse")
+    );
     let early = train("early", "--epochs 9 --beta 1000 --learning-rate 0.01");
     assert!(!early.contains("collapse"), "900 steps: too early to say\n{early}");
     let sound = train("sound", "--epochs 12 --likelihood gaussian:0.05 --learning-rate 0.01");

@@ -6,9 +6,9 @@
 //! ∂/∂z_i = Σ_{j≠i} 4/(B(B−1)) k'(d²) (z_i − z_j) − 4/B² Σ_j k'(d²) (z_i − y_j)
 //! ```
 //!
-//! Gretton et al. (2012), lemma 6. The kernels are those of Tolstikhin et al. (2018, arXiv:1711.01558, section 4), whose heavy
-//! tails pull outlying codes too; 2L is the mean of d² between two draws of a standard normal. An estimate without bias is
-//! now and then below 0.
+//! Gretton et al. (2012), lemma 6. The first kernel is the inverse multiquadratic of Tolstikhin et al. (2018, arXiv:1711.01558,
+//! section 4), whose heavy tails pull outlying codes too, summed over the scales s of the authors' program; 2L is the mean of d² between two
+//! draws of a standard normal. An estimate without bias is now and then below 0.
 
 use super::BatchLatents;
 
@@ -104,6 +104,8 @@ pub(super) fn row(kernel: &impl Kernel, all: &BatchLatents, i: usize, scratch: &
     add_pull(all, i, &all.z, slopes, 2.0 * same, dz);
     let across = sum(kernel, all, i, [&all.z, &all.prior], false, slopes);
     add_pull(all, i, &all.prior, slopes, other, dz);
-    let among_draws = sum(kernel, all, i, [&all.prior, &all.prior], true, slopes);
+    // Constant in z, but for which the estimate would not be one; each pair once.
+    distances(all, &all.prior, i, &all.prior, slopes);
+    let among_draws = 2.0 * slopes[i + 1..].iter().map(|d| kernel.at(*d).0).sum::<f64>();
     same * (among_codes + among_draws) + other * across
 }

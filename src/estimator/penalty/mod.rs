@@ -50,6 +50,18 @@ const KINDS: [(&str, PenaltyKind); 3] =
     [("tc", PenaltyKind::TotalCorrelation), ("mmd", PenaltyKind::Mmd), ("mmd-gaussian", PenaltyKind::MmdGaussian)];
 
 impl Penalty {
+    /// Whether its weight makes sense.
+    ///
+    /// # Errors
+    /// A weight that is not a number from 0 up.
+    pub fn check(self) -> Result<()> {
+        if self.weight.is_finite() && self.weight >= 0.0 {
+            return Ok(());
+        }
+        let name = KINDS.iter().find(|(_, kind)| *kind == self.kind).map_or("", |(name, _)| name);
+        Err(Error::input(format!("the weight of the penalty {name} is a number from 0 up, not {}", self.weight))
+            .hint(format!("{name}:5, for example")))
+    }
     /// Whether it needs draws from the prior.
     pub fn needs_prior(self) -> bool {
         self.kind != PenaltyKind::TotalCorrelation
@@ -105,11 +117,8 @@ impl FromStr for Penalty {
         let Some((_, kind)) = KINDS.iter().find(|(known, _)| *known == name) else {
             return Err(unknown("penalty", text, &["tc:WEIGHT", "mmd:WEIGHT", "mmd-gaussian:WEIGHT"]));
         };
-        match weight.parse() {
-            Ok(weight) if f64::is_finite(weight) && weight >= 0.0 => Ok(Penalty { kind: *kind, weight }),
-            _ => Err(Error::input(format!("the weight of the penalty {name} is a number from 0 up, not `{weight}`"))
-                .hint(format!("{name}:5, for example"))),
-        }
+        let penalty = Penalty { kind: *kind, weight: weight.parse().unwrap_or(f64::NAN) };
+        penalty.check().map(|()| penalty)
     }
 }
 

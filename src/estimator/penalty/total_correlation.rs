@@ -5,8 +5,9 @@
 //! q̂(z_i) = Σ_j W_ij Π_l q(z_il|x_j)          q̂(z_il) = Σ_j W_ij q(z_il|x_j)
 //! ```
 //!
-//! Chen et al. (2018, arXiv:1802.04942), eq. 2 and 4, with the stratified weights of appendix C.2, for which q̂ is an unbiased
-//! estimate of q: 1/N of the row that z was drawn for, (N − M)/(N M) of one other, 1/M of the rest, M = B − 1.
+//! Chen et al. (2018, arXiv:1802.04942), eq. 2 and 4. Of the row that z was drawn for the weight is 1/N, and of the M = B − 1 others
+//! (N − 1)/(N M): their appendix C.2's stratified weights, averaged over which of the others comes last. q̂ is then an unbiased estimate of
+//! q as theirs is, scatters less, and is q itself where the batch is all rows.
 //!
 //! With r_ij and s_ijl the shares of row j in the two sums, and ℓ_ijl = log q(z_il|x_j),
 //!
@@ -17,11 +18,9 @@
 use super::BatchLatents;
 use elbo_kernels::reduce::log_sum_exp;
 
-/// The logarithms of the three weights.
+/// The logarithms of the two weights.
 struct LogWeights {
-    rows: usize,
     own: f64,
-    next: f64,
     others: f64,
 }
 
@@ -29,26 +28,19 @@ impl LogWeights {
     fn new(all: &BatchLatents) -> Self {
         // A batch is drawn from the training rows; checks may say otherwise.
         let (n, m) = (all.examples.max(all.rows) as f64, (all.rows - 1) as f64);
-        LogWeights { rows: all.rows, own: -n.ln(), next: ((n - m) / (n * m)).ln(), others: -m.ln() }
+        LogWeights { own: -n.ln(), others: ((n - 1.0) / (n * m)).ln() }
     }
-    /// Those of z_i, by row: the one other that differs is the next.
-    fn of_sample(&self, i: usize, out: &mut [f64]) {
+    /// Those of z_i, by row; and of row i, by sample.
+    fn fill(&self, i: usize, out: &mut [f64]) {
         out.fill(self.others);
-        out[(i + 1) % self.rows] = self.next;
         out[i] = self.own;
-    }
-    /// Those of row j, by sample.
-    fn of_row(&self, j: usize, out: &mut [f64]) {
-        out.fill(self.others);
-        out[(j + self.rows - 1) % self.rows] = self.next;
-        out[j] = self.own;
     }
 }
 
 pub(super) fn row(all: &BatchLatents, i: usize, scratch: &mut [f64], dz: &mut [f64], log_q: &mut [f64]) -> f64 {
     let (rows, scale, weights) = (all.rows, 1.0 / all.rows as f64, LogWeights::new(all));
     let (joint, one) = scratch[..2 * rows].split_at_mut(rows);
-    weights.of_sample(i, joint);
+    weights.fill(i, joint);
     // Σ_j share_j (z − μ_j) e^{−v_j}, of latent l
     let pull = |l: usize, logs: &[f64], log_sum: f64| {
         let (z, mean, precision) = (all.of(&all.z, l)[i], all.of(&all.mean, l), all.of(&all.precision, l));
@@ -57,7 +49,7 @@ pub(super) fn row(all: &BatchLatents, i: usize, scratch: &mut [f64], dz: &mut [f
     };
     let mut sum_of_marginals = 0.0;
     for l in 0..all.latent {
-        weights.of_sample(i, one);
+        weights.fill(i, one);
         let z = all.of(&all.z, l)[i];
         let (mean, precision, norm) = (all.of(&all.mean, l), all.of(&all.precision, l), all.of(&all.norm, l));
         for j in 0..rows {
@@ -84,8 +76,8 @@ pub(super) fn posterior_grad(all: &BatchLatents, j: usize, scratch: &mut [f64], 
     let (rows, latent, scale, weights) = (all.rows, all.latent, 1.0 / all.rows as f64, LogWeights::new(all));
     let (shares, own) = scratch[..2 * rows].split_at_mut(rows);
     let of_row = |l: usize| (all.of(&all.mean, l)[j], all.of(&all.precision, l)[j], all.of(&all.norm, l)[j]);
-    weights.of_row(j, shares);
-    weights.of_row(j, own);
+    weights.fill(j, shares);
+    weights.fill(j, own);
     for l in 0..latent {
         let (mean, precision, norm) = of_row(l);
         let each = shares.iter_mut().zip(all.of(&all.z, l));

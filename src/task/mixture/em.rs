@@ -42,7 +42,7 @@ const BLOCK: usize = 64;
 pub struct MixtureFit {
     /// The mixture of the last iteration.
     pub mixture: GaussianMixture,
-    /// F of each iteration, in nats a row: it never falls.
+    /// F of each iteration, in nats a row, a lower bound on the mean log p(z) over the aggregate posterior: it never falls.
     pub log_likelihood: Vec<f64>,
     /// Whether it had all but stopped rising.
     pub converged: bool,
@@ -93,8 +93,13 @@ impl GaussianMixture {
             ))
             .hint("--from mixture:10, for example"));
         }
-        check_size(rows.count, count)?;
-        check_size(count, rows.latent * rows.latent)?;
+        // Numbers of f64, for each two of the f32 that are counted there.
+        check_size(rows.count, 2 * (count + 2 * rows.latent))?;
+        let numbers = match shape {
+            Covariance::Full => rows.latent.saturating_mul(rows.latent),
+            Covariance::Diagonal => 3 * rows.latent,
+        };
+        check_size(count, numbers.saturating_mul(4))?;
         let centres = centres(&rows, count, &mut Noise::new(seed).rng(Stream::Sample, 1, 0, 0));
         let mut shares = vec![0.0; rows.count * count];
         for (n, shares) in shares.chunks_exact_mut(count).enumerate() {
@@ -104,6 +109,12 @@ impl GaussianMixture {
         loop {
             let mixture = maximise(ex, &rows, &shares, count, shape)?;
             let value = expect(ex, &rows, &mixture, &mut shares);
+            if !value.is_finite() {
+                return Err(Error::input(format!(
+                    "the fit's objective is {value}: the posteriors are too wide or too far apart"
+                ))
+                .hint("train with a larger --beta, or bounds such as --log-variance=-6,2"));
+            }
             let converged = log_likelihood.last().is_some_and(|last| value - last <= FLAT * value.abs().max(1.0));
             log_likelihood.push(value);
             if converged || log_likelihood.len() == MOST_STEPS {

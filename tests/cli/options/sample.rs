@@ -15,6 +15,10 @@ pub const ROWS: &[Row] = &[
         let of = |data: &str| table(lab, &format!("sample RUN {data} --from mixture:4 --out out.csv"));
         assert!(of("") == of("set") && of("") != of("binary"), "without it, the run's own");
         assert!(call(lab, "sample RUN --from mixture:4 --out out.csv").stderr.contains("set, train split"));
+        // What a run set aside of its own rows is no business of others.
+        let run = lab.train("--validation 199 --epochs 1");
+        let fitted = lab.elbo(&format!("sample {} binary --from mixture:2 --out out.csv", run.path.display())).stderr;
+        assert!(fitted.contains("of 200 rows"), "{fitted}");
         let ran = elbo(lab.at(), &fill(lab, "sample RUN set"));
         assert!(ran.code == 2 && ran.stderr.contains("the prior needs no data"), "{}", ran.stderr);
     }),
