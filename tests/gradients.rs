@@ -2,9 +2,9 @@
 
 use elbo::estimator::{Elbo, FreeBits, Penalty};
 use elbo::gradcheck::{Check, VaeCheck, check_layer, check_vae};
-use elbo::layer::{Activation, AnyLayer, Chain, Concat, Dense, Gated, InitScheme};
-use elbo::model::{Heads, Hidden, PRESETS, VaeConfig};
-use elbo::tensor::Layout;
+use elbo::layer::{Activation, AnyLayer, Chain, Concat, Dense, Gated, InitScheme, Layer, LayerNorm, Residual};
+use elbo::model::{Heads, Hidden, Norm, PRESETS, VaeConfig};
+use elbo::tensor::{Buffer, Isa, Layout, Mat, Noise, Params};
 use std::sync::Arc;
 
 const ACTIVATIONS: [Activation; 9] = [
@@ -54,6 +54,64 @@ fn dense_with_every_activation() {
             let mut layout = Layout::new();
             let layer = Dense::new(&mut layout, inputs, outputs, activation, InitScheme::Torch);
             assert_passed(&check_layer(&layer, &layout, 5, 1), &format!("{activation:?} {inputs}×{outputs}"));
+        }
+    }
+}
+
+#[test]
+fn layer_norm_with_every_activation() {
+    for activation in ACTIVATIONS {
+        // Of one column nothing is left but the bias, at first 0, where some activations have a kink.
+        let least = if matches!(activation, Activation::Identity | Activation::Tanh) { 1 } else { 2 };
+        for columns in [least, 4, 19] {
+            let mut layout = Layout::new();
+            let layer = LayerNorm::new(&mut layout, columns, activation);
+            assert_passed(&check_layer(&layer, &layout, 5, 1), &format!("layer norm, {activation:?}, {columns}"));
+        }
+    }
+}
+
+/// A row's scale and offset are gone, but for ε.
+#[test]
+fn layer_norm_forgets_scale_and_offset() {
+    let mut layout = Layout::new();
+    let layer = LayerNorm::new(&mut layout, 4, Activation::Identity);
+    let params = Params::<f64>::init(&layout, &Noise::new(1));
+    let of = |x: [f64; 4]| {
+        let (mut y, mut cache) = (Buffer::new(1, 4), Layer::<f64>::cache(&layer, 1));
+        layer.forward(Isa::default(), &params, Mat::new(&x, 1, 4, 4), &mut y, &mut cache);
+        y.rows(1).row(0).to_vec()
+    };
+    // Mean 0 and mean square 5: deviations ±3/√5 and ±1/√5, less ε/2·5 of themselves.
+    let expected = [-3.0, -1.0, 1.0, 3.0].map(|x: f64| x / (5.0f64 + 1e-5).sqrt());
+    for (found, expected) in of([-3.0, -1.0, 1.0, 3.0]).iter().zip(expected) {
+        assert!((found - expected).abs() < 1e-15);
+    }
+    for (found, expected) in of([70.0, 90.0, 110.0, 130.0]).iter().zip(expected) {
+        assert!((found - expected).abs() < 2e-6, "{found}, {expected}");
+    }
+    assert_eq!(of([7.0; 4]), [0.0; 4]);
+}
+
+#[test]
+fn residual() {
+    for activation in [Activation::Tanh, Activation::Gelu, Activation::Relu] {
+        let mut layout = Layout::new();
+        let dense = Dense::new(&mut layout, 5, 5, activation, InitScheme::Torch);
+        let around = Residual::new(Arc::new(dense));
+        assert_passed(&check_layer(&around, &layout, 4, 2), &format!("residual, {activation:?}"));
+    }
+}
+
+/// Both in whole models, of dense and of gated layers; the first layer of a linear encoder's width included.
+#[test]
+fn normalised_and_residual_networks() {
+    let tanh = VaeConfig { layer: Hidden::Dense(Activation::Tanh), ..small(PRESETS[0].config(7)) };
+    for layer in [Hidden::Dense(Activation::Tanh), Hidden::Dense(Activation::Gelu), Hidden::Gated] {
+        for (norm, residual) in [(Norm::Layer, false), (Norm::None, true), (Norm::Layer, true)] {
+            let config = VaeConfig { layer, norm, residual, hidden: vec![7, 5, 5], ..tanh.clone() };
+            let checks = check_vae(&config, &Elbo::new(2, None), 1.0, 4, 3).unwrap();
+            assert_vae_passed(&checks, &format!("{layer:?}, {norm:?}, residual {residual}"));
         }
     }
 }

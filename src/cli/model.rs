@@ -7,7 +7,7 @@ use crate::data::{Binarize, Dataset, ImageShape, Split, Validation, View, load_w
 use crate::density::PriorKind;
 use crate::error::{Error, Result};
 use crate::layer::activation_name;
-use crate::model::{Hidden, Inference, Vae};
+use crate::model::{Hidden, Inference, Norm, Vae};
 use crate::task::Examples;
 use crate::tensor::Exec;
 use crate::train::{CONFIG_FILE, SavedModel, Settings};
@@ -208,10 +208,13 @@ pub fn describe_network(vae: &Vae) -> String {
         Hidden::Dense(activation) => activation_name(activation),
         Hidden::Gated => "gated".to_owned(),
     };
+    let norm = if config.norm == Norm::Layer { ", layer norm" } else { "" };
+    let residual = if config.residual { ", residual" } else { "" };
     let (parameters, widths) = (vae.layout().count(), widths.join("-"));
     let prior = match config.prior {
         PriorKind::StandardNormal => String::new(),
         prior => format!("{prior} prior, "),
     };
-    format!("{}: {widths}, {layer}, {} likelihood, {prior}{parameters} parameters", config.preset, config.likelihood)
+    let network = format!("{}: {widths}, {layer}{norm}{residual}", config.preset);
+    format!("{network}, {} likelihood, {prior}{parameters} parameters", config.likelihood)
 }

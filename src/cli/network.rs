@@ -21,6 +21,12 @@ pub struct Network {
     /// Activation of dense layers: relu, tanh, sigmoid, softplus, gelu, leaky-relu or elu
     #[arg(long, help_heading = "Network", value_name = "NAME")]
     activation: Option<String>,
+    /// What hidden layers are normalised by: none or layer (each row by its own mean and variance)
+    #[arg(long, help_heading = "Network", value_name = "KIND")]
+    norm: Option<String>,
+    /// Whether there is a way around each hidden layer that is as wide as its input
+    #[arg(long, help_heading = "Network", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    residual: Option<bool>,
     /// Heads for mean and log-variance: joint or separate
     #[arg(long, help_heading = "Network", value_name = "STYLE")]
     heads: Option<String>,
@@ -47,6 +53,8 @@ impl Network {
             latent: self.latent,
             layer: self.layer.clone(),
             activation: self.activation.clone(),
+            norm: self.norm.clone(),
+            residual: self.residual,
             heads: self.heads.clone(),
             likelihood: self.likelihood.clone(),
             prior: self.prior.clone(),

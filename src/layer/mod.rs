@@ -11,6 +11,8 @@ mod concat;
 mod dense;
 mod gated;
 mod init;
+mod norm;
+mod residual;
 
 pub use activation::{ACTIVATIONS, activation_name, parse_activation};
 pub use chain::Chain;
@@ -18,6 +20,8 @@ pub use concat::Concat;
 pub use dense::Dense;
 pub use gated::Gated;
 pub use init::{Init, InitScheme};
+pub use norm::LayerNorm;
+pub use residual::Residual;
 
 pub use elbo_kernels::activation::Activation;
 

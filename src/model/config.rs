@@ -28,6 +28,21 @@ pub enum Hidden {
     Gated,
 }
 
+/// How the outputs of a hidden layer's product are normalised before its activation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Norm {
+    /// Not at all.
+    #[default]
+    None,
+    /// Each row by its own mean and variance: [`LayerNorm`](crate::layer::LayerNorm).
+    Layer,
+}
+
+impl Norm {
+    /// Every kind, with its name in configurations.
+    pub const ALL: [(&'static str, Norm); 2] = [("none", Norm::None), ("layer", Norm::Layer)];
+}
+
 /// A dense VAE's architecture. The decoder mirrors the encoder.
 #[derive(Clone, PartialEq, Debug)]
 pub struct VaeConfig {
@@ -39,6 +54,10 @@ pub struct VaeConfig {
     pub hidden: Vec<usize>,
     /// What the hidden layers are.
     pub layer: Hidden,
+    /// How they are normalised; of gated layers, what comes out of the gates.
+    pub norm: Norm,
+    /// Whether there is a way around each hidden layer that is as wide as its input.
+    pub residual: bool,
     /// Columns of z.
     pub latent: usize,
     /// The posterior's heads.
@@ -170,6 +189,8 @@ impl Preset {
             inputs,
             hidden: self.hidden.to_vec(),
             layer: self.layer,
+            norm: Norm::None,
+            residual: false,
             latent: self.latent,
             heads: self.heads,
             likelihood: self.likelihood,

@@ -15,7 +15,7 @@ mod threads;
 mod vae;
 
 pub use block::Block;
-pub use config::{Heads, Hidden, PRESETS, Preset, VaeConfig};
+pub use config::{Heads, Hidden, Norm, PRESETS, Preset, VaeConfig};
 pub use corrupt::Corruption;
 pub use infer::{Inference, Score};
 pub use prior::{MixturePrior, PriorSampler};

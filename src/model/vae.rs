@@ -5,11 +5,13 @@
 //!     dη ← ∂T ← dz ← decoder ← dη_x ← w · ∂ log p(x|z)              dη ← w · ∂ KL
 //! ```
 
-use super::{Block, Heads, Hidden, MixturePrior, VaeConfig};
+use super::{Block, Heads, Hidden, MixturePrior, Norm, VaeConfig};
 use crate::density::{AnyLikelihood, Components, DiagonalGaussian, Posterior, Prior, PriorKind, StandardNormal};
 use crate::error::Result;
 use crate::estimator::{Batch, Estimator};
-use crate::layer::{Activation, AnyLayer, Cache, Chain, Concat, Dense, Gated, Gradient, Layer, Sides};
+use crate::layer::{
+    Activation, AnyLayer, Cache, Chain, Concat, Dense, Gated, Gradient, Layer, LayerNorm, Residual, Sides,
+};
 use crate::tensor::profile::{Stage, lap};
 use crate::tensor::{Buffer, Entry, Isa, Layout, Mat, Params, Real, Slot};
 use std::sync::Arc;
@@ -32,10 +34,21 @@ pub struct Vae {
 }
 
 fn hidden(config: &VaeConfig, layout: &mut Layout, inputs: usize, outputs: usize) -> Arc<dyn AnyLayer> {
-    match config.layer {
-        Hidden::Dense(activation) => Arc::new(Dense::new(layout, inputs, outputs, activation, config.init)),
-        Hidden::Gated => Arc::new(Gated::new(layout, inputs, outputs, config.init)),
-    }
+    let mut dense =
+        |activation| -> Arc<dyn AnyLayer> { Arc::new(Dense::new(layout, inputs, outputs, activation, config.init)) };
+    let (layer, last): (Arc<dyn AnyLayer>, _) = match (config.layer, config.norm) {
+        (Hidden::Dense(activation), Norm::None) => (dense(activation), activation),
+        (Hidden::Dense(activation), Norm::Layer) => (dense(Activation::Identity), activation),
+        (Hidden::Gated, _) => (Arc::new(Gated::new(layout, inputs, outputs, config.init)), Activation::Identity),
+    };
+    let layer: Arc<dyn AnyLayer> = match config.norm {
+        Norm::None => layer,
+        Norm::Layer => {
+            let norm = layout.scope("norm", |l| LayerNorm::new(l, outputs, last));
+            Arc::new(Chain::new(vec![layer, Arc::new(norm)]))
+        }
+    };
+    if config.residual && inputs == outputs { Arc::new(Residual::new(layer)) } else { layer }
 }
 
 fn heads(config: &VaeConfig, layout: &mut Layout, inputs: usize) -> Arc<dyn AnyLayer> {

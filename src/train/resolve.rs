@@ -7,7 +7,7 @@ use crate::density::{LikelihoodKind, PriorKind};
 use crate::error::{Error, Result};
 use crate::estimator::{BetaSchedule, Objective, ObjectiveKind, PathGradient, Penalty};
 use crate::layer::{Activation, InitScheme, activation_name, parse_activation};
-use crate::model::{Corruption, Heads, Hidden, Preset, VaeConfig};
+use crate::model::{Corruption, Heads, Hidden, Norm, Preset, VaeConfig};
 use crate::nearest::unknown;
 use crate::optim::{OptimizerConfig, OptimizerKind};
 use std::str::FromStr;
@@ -97,6 +97,8 @@ impl Settings {
         Ok(VaeConfig {
             hidden: self.hidden.clone().unwrap_or(base.hidden),
             layer: self.hidden_layer(base.layer)?,
+            norm: named(&self.norm, "norm", base.norm, &Norm::ALL)?,
+            residual: self.residual.unwrap_or(base.residual),
             latent: self.latent.unwrap_or(base.latent),
             heads: named(&self.heads, "heads", base.heads, &Heads::ALL)?,
             likelihood: parse(&self.likelihood, "likelihood", base.likelihood)?,
@@ -236,6 +238,10 @@ impl Settings {
             latent: Some(vae.latent),
             layer: Some(layer.to_owned()),
             activation,
+            norm: (vae.norm != Norm::None)
+                .then(|| name(&Norm::ALL.map(|(name, norm)| (name, norm == vae.norm))))
+                .flatten(),
+            residual: vae.residual.then_some(true),
             heads: name(&Heads::ALL.map(|(name, heads)| (name, heads == vae.heads))),
             likelihood: Some(vae.likelihood.to_string()),
             log_variance: vae.log_variance,

@@ -64,6 +64,10 @@ settings! {
     layer: String,
     /// The activation of dense hidden layers, such as "relu" or "leaky-relu:0.2".
     activation: String,
+    /// How hidden layers are normalised: "none" or "layer".
+    norm: String,
+    /// Whether there is a way around each hidden layer that is as wide as its input.
+    residual: bool,
     /// The posterior's heads: "joint" or "separate".
     heads: String,
     /// p(x|z), such as "bernoulli" or "gaussian:0.1".

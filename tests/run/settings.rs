@@ -35,6 +35,8 @@ fn change(key: &str) -> &'static str {
         "latent" => "latent = 7",
         "layer" => "layer = \"gated\"",
         "activation" => "activation = \"leaky-relu:0.3\"",
+        "norm" => "norm = \"layer\"",
+        "residual" => "residual = true",
         "heads" => "heads = \"joint\"",
         "likelihood" => "likelihood = \"gaussian:0.25\"",
         "log-variance" => "log-variance = [-6, 2]",
@@ -132,11 +134,24 @@ fn fields(config: &TrainConfig) -> BTreeMap<&'static str, String> {
         precision,
         seed,
     } = config;
-    let VaeConfig { preset, inputs, hidden, layer, latent, heads, likelihood, prior, log_variance, init } = vae;
+    let VaeConfig {
+        preset,
+        inputs,
+        hidden,
+        layer,
+        norm,
+        residual,
+        latent,
+        heads,
+        likelihood,
+        prior,
+        log_variance,
+        init,
+    } = vae;
     let OptimizerConfig { kind, learning_rate, betas, epsilon, momentum, nesterov, weight_decay } = optimizer;
     texts![epochs batch_size schedule beta objective samples gradient free_bits capacity penalty clip output_bias corrupt normalize
         average binarize patience precision seed
-        preset inputs hidden layer latent heads likelihood prior log_variance init
+        preset inputs hidden layer norm residual latent heads likelihood prior log_variance init
         kind learning_rate betas epsilon momentum nesterov weight_decay]
 }
 

@@ -110,6 +110,15 @@ pub const ROWS: &[Row] = &[
         network(lab, "--likelihood gaussian-learned", "likelihood.log_variance");
         same_shapes(lab, "--likelihood gaussian:0.1");
     }),
+    ("import", "--norm", |lab| {
+        network(lab, "--norm layer", "there is no tensor fc1.weight, which is to be encoder.0.weight");
+    }),
+    ("import", "--residual", |lab| {
+        let run = lab.train("--hidden 16,16 --residual");
+        let of = |is: bool| import(lab, &run, &merge(SHAPE, &format!("--hidden 16,16 --residual {is}")));
+        assert_eq!((of(true).vae.config(), of(true).digest()), (run.model.vae.config(), run.digest.clone()));
+        assert!(!of(false).vae.config().residual && of(false).digest() == run.digest, "no tensor tells");
+    }),
     ("import", "--init", |lab| {
         // Every parameter is read, so that nothing is left to draw; the model's record says what was asked for.
         for init in ["torch", "glorot", "he"] {

@@ -84,6 +84,31 @@ pub const ROWS: &[Row] = &[
         near(norm(&he) / 32.0, (2.0 / COLS as f64).sqrt(), 0.07, "he");
         assert!(bias < 1e-20, "no more than a step: {bias}");
     }),
+    ("train", "--norm", |lab| {
+        assert_eq!(lab.train("--norm none").digest, lab.train("").digest);
+        let run = lab.train("--norm layer");
+        for name in ["encoder.0.norm.weight", "decoder.0.norm.bias"] {
+            assert_eq!(run.shape(name), [16], "{name}");
+        }
+        assert!(run.stderr.contains(", relu, layer norm, "), "{}", run.stderr);
+        let still = lab.train("--norm layer --learning-rate 1e-30");
+        assert!(still.tensor("encoder.0.norm.weight").iter().all(|&gain| gain == 1.0), "gains begin at 1");
+        assert!(run.tensor("encoder.0.norm.weight").iter().any(|&gain| gain != 1.0), "and are learned");
+    }),
+    ("train", "--residual", |lab| {
+        let of = |args: &str| lab.train(args).digest.clone();
+        assert_ne!(of("--hidden 16,16 --residual"), of("--hidden 16,16"));
+        assert_eq!(of("--hidden 16,16 --residual false"), of("--hidden 16,16"));
+        assert_eq!(of("--hidden 16,8 --residual"), of("--hidden 16,8"), "no layer is as wide as its input");
+        assert!(lab.train("--hidden 16,16 --residual").stderr.contains(", relu, residual, "));
+    }),
+    ("bench", "--norm", |lab| bench(lab, "--norm layer", ", relu, layer norm, ")),
+    ("bench", "--residual", |lab| bench(lab, "--hidden 6,6 --residual", "64-6-6-3-6-6-64, relu, residual")),
+    ("gradcheck", "--norm", |lab| gradcheck(lab, "--norm layer", "encoder.0.norm.weight")),
+    ("gradcheck", "--residual", |lab| {
+        let of = |args: &str| gradcheck_json(lab, &format!("--hidden 4,4 {args}"))["checks"].clone();
+        assert_ne!(of("--residual"), of(""), "another function, and other rounding errors");
+    }),
     ("bench", "--preset", |lab| {
         bench(lab, "--preset mlp-one-squared", "mlp-one-squared: 64-6-3-6-64, relu, gaussian likelihood")
     }),
