@@ -70,9 +70,9 @@ impl Vae {
         for_each_mut(par, blocks, |i, b| {
             let Pull { values, dz, log_q, scratch, .. } = &mut b.pull;
             let (mut dz, mut log_q) = (dz.rows_mut(b.rows), log_q.rows_mut(b.rows));
-            for r in 0..b.rows {
+            for (r, value) in values[..b.rows].iter_mut().enumerate() {
                 let (dz, log_q) = (dz.row(r), log_q.row(r));
-                values[r] = penalty.row(all, start(i) + r, scratch, dz, log_q);
+                *value = penalty.row(all, start(i) + r, scratch, dz, log_q);
                 dz.iter_mut().for_each(|dz| *dz *= penalty.weight);
             }
         });

@@ -64,10 +64,10 @@ pub(super) fn row(all: &BatchLatents, i: usize, scratch: &mut [f64], dz: &mut [f
     log_q[all.latent] = log_sum_exp(joint);
     // The shares once, for all latents.
     joint.iter_mut().for_each(|log| *log = (*log - log_q[all.latent]).exp());
-    for l in 0..all.latent {
+    for (l, dz) in dz.iter_mut().enumerate() {
         let (z, mean, precision) = (all.of(&all.z, l)[i], all.of(&all.mean, l), all.of(&all.precision, l));
         let each = joint.iter().zip(mean).zip(precision);
-        dz[l] -= scale * each.map(|((share, mean), precision)| share * (z - mean) * precision).sum::<f64>();
+        *dz -= scale * each.map(|((share, mean), precision)| share * (z - mean) * precision).sum::<f64>();
     }
     scale * (log_q[all.latent] - sum_of_marginals)
 }
