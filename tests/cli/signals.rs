@@ -89,18 +89,31 @@ fn assert_whole(run: &Path) {
 fn a_run_ends_at_once_at_any_moment_and_goes_on_to_the_same_bytes() {
     let folder = folder();
     let at = folder.path();
-    let takes = whole().1;
+    // What the whole run took is a guess at what the next one takes: other tests may have begun or ended meanwhile.
+    let mut takes = whole().1;
     // Where the signals found the run.
-    let (mut stepping, mut evaluating) = (0, 0);
-    for i in 0..5 {
+    let (mut stepping, mut evaluating, mut ended) = (0, 0, 0);
+    while stepping + evaluating < 5 || evaluating == 0 {
+        assert!(
+            stepping + evaluating + ended < 50,
+            "{stepping} in training, {evaluating} in an evaluation, {ended} too late"
+        );
+        let i = stepping + evaluating;
         let (signal, code, name) = SIGNALS[i % 2];
         let (run, mut child) = (format!("run-{i}"), train(at, &format!("run-{i}")));
         let mut stderr = wait_for(&mut child, "run folder");
-        sleep(takes.mul_f64(i as f64 * 0.15));
+        sleep(takes.mul_f64((i % 5) as f64 * 0.15));
         let (found, took, rest) = end(&mut child, &mut stderr, signal);
+        if found == Some(0) {
+            // Done before the signal came: once more, sooner.
+            assert_whole(&at.join(&run));
+            fs::remove_dir_all(at.join(&run)).unwrap();
+            (takes, ended) = (takes.mul_f64(0.7), ended + 1);
+            continue;
+        }
         assert_eq!(found, Some(code), "{rest}");
         assert!(took < AT_ONCE, "{took:?}: {rest}");
-        // On a machine that was busier when the whole run was timed, this one may be at its pictures, which end in silence.
+        // It may have been at its pictures, which end in silence.
         let trained = rest.contains("epoch 2/2 ");
         assert!(trained || rest.contains(name) && rest.contains(&format!("elbo train --resume {run}")), "{rest}");
         let stands = elbo(at, &format!("info {run}/checkpoint --json")).ok().json();
@@ -108,12 +121,14 @@ fn a_run_ends_at_once_at_any_moment_and_goes_on_to_the_same_bytes() {
             STEPS => evaluating += 1,
             _ => stepping += 1,
         }
+        if i % 5 == 4 && evaluating == 0 {
+            takes *= 2;
+        }
         let went_on = elbo(at, &format!("train --resume {run} --json --threads {}", 1 + i % 2)).ok();
         let lines = fs::read_to_string(at.join(&run).join("metrics.jsonl")).unwrap();
         assert!(lines.ends_with(&went_on.stdout), "what is resumed is said, and nothing twice");
         assert_whole(&at.join(run));
     }
-    assert!(evaluating > 0, "{stepping} in training, {evaluating} in an evaluation");
 }
 
 /// As long as data are read, there is nothing to be kept.
