@@ -90,7 +90,7 @@ pub fn check_vae(
     seed: u64,
 ) -> Result<Vec<VaeCheck>> {
     let vae = Vae::new(config)?;
-    if !config.prior.closed_form() && !Estimator::<f64>::sampled(estimator) {
+    if !config.closed_form() && !Estimator::<f64>::sampled(estimator) {
         return Err(Error::input(format!("the prior {} has no KL in closed form", config.prior))
             .hint("check an objective whose KL is sampled"));
     }

@@ -205,6 +205,10 @@ impl Preset {
 const MOST_PARAMETERS: usize = 1 << 31;
 
 impl VaeConfig {
+    /// Whether the posterior's KL to the prior has a closed form; where it has none, an objective's terms are sampled.
+    pub fn closed_form(&self) -> bool {
+        self.prior.closed_form()
+    }
     /// Whether a network can be built from it.
     ///
     /// # Errors

@@ -34,16 +34,16 @@ impl Vae {
         b: &mut Block<F>,
         table: Option<&Components<F>>,
     ) {
-        match table {
-            None => self.forward(isa, p, b),
-            Some(_) => self.forward_sampled(isa, p, b, table),
+        match self.config().closed_form() {
+            true => self.forward(isa, p, b),
+            false => self.forward_sampled(isa, p, b, table),
         }
     }
     fn forward_sampled<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>, table: Option<&Components<F>>) {
         self.encode(isa, p, b);
         self.sample(isa, b);
         self.log_densities(isa, b, table);
-        if table.is_none() {
+        if self.config().closed_form() {
             self.kl(isa, b);
         } else {
             // The mean over samples of log q − log p.

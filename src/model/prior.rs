@@ -117,7 +117,7 @@ impl<F: Real> PriorSampler<F> {
 impl Vae {
     /// Parts of a row's KL: its latents, where there is a closed form.
     pub fn kl_parts(&self) -> usize {
-        if self.mixture.is_some() { 1 } else { self.config().latent }
+        if self.config().closed_form() { self.config().latent } else { 1 }
     }
     /// Memory for the components, in at least so many blocks if there are as many; none without a mixture.
     pub(crate) fn component_blocks<F: Real>(&self, least: usize) -> Vec<Block<F>> {

@@ -273,7 +273,11 @@ impl Vae {
         beta: f64,
         ws: &mut Workspace<F>,
     ) {
-        assert!(ws.table.is_none() || estimator.sampled(), "{estimator:?} wants a KL that {:?} has not", self.mixture);
+        assert!(
+            self.config().closed_form() || estimator.sampled(),
+            "{estimator:?} wants a KL that {:?} has not",
+            self.config()
+        );
         self.encode_prior(isa, p, ws);
         let alone = !estimator.couples_rows() && estimator.penalty().is_none();
         let corruption = ws.corruption;

@@ -90,7 +90,7 @@ pub fn evaluate_trained(
     examples.view().check_read()?;
     let vae = inference.vae();
     let bits = |nats: f64| nats / (vae.config().inputs as f64 * LN_2);
-    let closed = vae.config().prior.closed_form();
+    let closed = vae.config().closed_form();
     let levels = vae.likelihood::<f32>().domain() == Domain::Bytes;
     Ok(EvaluationReport {
         bits_per_dimension: levels.then(|| bits(nll.last().map_or(metrics.neg_elbo, |last| last.nats))),

@@ -66,7 +66,7 @@ fn remedies(config: &TrainConfig) -> Vec<String> {
     if beta > 0.0 && config.beta.at(0) == beta && capacity.is_none() {
         add("--warmup-epochs, over a tenth of the run or more: the KL then presses once latents are of use");
     }
-    let plain = config.objective == ObjectiveKind::Elbo && config.vae.prior.closed_form();
+    let plain = config.objective == ObjectiveKind::Elbo && config.vae.closed_form();
     if beta > 0.0 && plain && config.free_bits.is_none() && capacity.is_none() {
         add("--free-bits 0.1: that much KL of each latent is not pressed");
     }

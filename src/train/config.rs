@@ -129,7 +129,7 @@ impl TrainConfig {
         Ok(objective.with_capacity(Some(nats)))
     }
     fn base_objective(&self) -> Result<Objective> {
-        self.objective.build(self.samples, self.gradient, self.free_bits, self.vae.prior.closed_form())
+        self.objective.build(self.samples, self.gradient, self.free_bits, self.vae.closed_form())
     }
     /// The objective at a step, of batches drawn from `examples` rows, with its penalty: its capacity may still be rising.
     pub fn estimator_at(&self, step: u64, examples: usize) -> Objective {

@@ -175,7 +175,7 @@ impl Settings {
     pub fn objective_for(&self, vae: &VaeConfig) -> Result<Objective> {
         let (kind, samples, gradient) = self.objective_parts()?;
         let free_bits = self.free_bits.as_deref().map(str::parse).transpose().map_err(|e: Error| e.at("free-bits"))?;
-        kind.build(samples, gradient, free_bits, vae.prior.closed_form())
+        kind.build(samples, gradient, free_bits, vae.closed_form())
     }
 
     /// The same with its penalty, of batches drawn from `examples` rows.
