@@ -116,6 +116,21 @@ fn normalised_and_residual_networks() {
     }
 }
 
+/// The same outputs are left out wherever a check evaluates the objective.
+#[test]
+fn networks_that_leave_outputs_out() {
+    let tanh = VaeConfig { layer: Hidden::Dense(Activation::Tanh), ..small(PRESETS[0].config(7)) };
+    for layer in [Hidden::Dense(Activation::Tanh), Hidden::Gated] {
+        for (norm, residual) in [(Norm::None, false), (Norm::Layer, true)] {
+            let config = VaeConfig { layer, norm, residual, dropout: 0.4, hidden: vec![7, 5, 5], ..tanh.clone() };
+            let checks = check_vae(&config, &Elbo::new(2, None), 1.0, 4, 3).unwrap();
+            assert_vae_passed(&checks, &format!("{layer:?}, {norm:?}, residual {residual}"));
+            let whole = check_vae(&VaeConfig { dropout: 0.0, ..config }, &Elbo::new(2, None), 1.0, 4, 3).unwrap();
+            assert_ne!(format!("{checks:?}"), format!("{whole:?}"), "something was left out");
+        }
+    }
+}
+
 #[test]
 fn gated_chain_and_concat() {
     let mut layout = Layout::new();

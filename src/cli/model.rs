@@ -210,11 +210,12 @@ pub fn describe_network(vae: &Vae) -> String {
     };
     let norm = if config.norm == Norm::Layer { ", layer norm" } else { "" };
     let residual = if config.residual { ", residual" } else { "" };
+    let dropout = if config.dropout > 0.0 { format!(", dropout {}", config.dropout) } else { String::new() };
     let (parameters, widths) = (vae.layout().count(), widths.join("-"));
     let prior = match config.prior {
         PriorKind::StandardNormal => String::new(),
         prior => format!("{prior} prior, "),
     };
-    let network = format!("{}: {widths}, {layer}{norm}{residual}", config.preset);
+    let network = format!("{}: {widths}, {layer}{norm}{residual}{dropout}", config.preset);
     format!("{network}, {} likelihood, {prior}{parameters} parameters", config.likelihood)
 }

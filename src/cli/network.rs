@@ -27,6 +27,9 @@ pub struct Network {
     /// Whether there is a way around each hidden layer that is as wide as its input
     #[arg(long, help_heading = "Network", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     residual: Option<bool>,
+    /// Share of each hidden layer's outputs that a training step leaves out
+    #[arg(long, help_heading = "Network", value_name = "SHARE")]
+    dropout: Option<f64>,
     /// Heads for mean and log-variance: joint or separate
     #[arg(long, help_heading = "Network", value_name = "STYLE")]
     heads: Option<String>,
@@ -55,6 +58,7 @@ impl Network {
             activation: self.activation.clone(),
             norm: self.norm.clone(),
             residual: self.residual,
+            dropout: self.dropout,
             heads: self.heads.clone(),
             likelihood: self.likelihood.clone(),
             prior: self.prior.clone(),

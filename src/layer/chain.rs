@@ -6,6 +6,7 @@
 
 use super::{AnyLayer, Cache, Gradient, Layer, Sides};
 use crate::tensor::{Buffer, Isa, Mat, Params, Real, Slot};
+use rand_chacha::ChaCha8Rng;
 use std::sync::Arc;
 
 /// `f = fₙ ∘ … ∘ f₁`. An empty chain is an error of the programmer.
@@ -64,6 +65,11 @@ impl<F: Real> Layer<F> for Chain {
         Cache {
             buffers: inner().chain(inner()).collect(),
             children: self.layers.iter().map(|l| F::of(&**l).cache(rows)).collect(),
+        }
+    }
+    fn renew(&self, row: usize, mut rng: Option<&mut ChaCha8Rng>, cache: &mut Cache<F>) {
+        for (layer, child) in self.layers.iter().zip(&mut cache.children) {
+            F::of(&**layer).renew(row, rng.as_deref_mut(), child);
         }
     }
     fn forward(&self, isa: Isa, p: &Params<F>, x: Mat<F>, y: &mut Buffer<F>, cache: &mut Cache<F>) {

@@ -9,6 +9,7 @@ mod activation;
 mod chain;
 mod concat;
 mod dense;
+mod dropout;
 mod gated;
 mod init;
 mod norm;
@@ -18,6 +19,7 @@ pub use activation::{ACTIVATIONS, activation_name, parse_activation};
 pub use chain::Chain;
 pub use concat::Concat;
 pub use dense::Dense;
+pub use dropout::Dropout;
 pub use gated::Gated;
 pub use init::{Init, InitScheme};
 pub use norm::LayerNorm;
@@ -28,6 +30,7 @@ pub use elbo_kernels::activation::Activation;
 use crate::tensor::{Buffer, Isa, Mat, MatMut, Par, Params, Real, Slot};
 use elbo_kernels::gemm::{Accum, Transpose, gemm, gemm_scratch};
 use ndarray::Array2;
+use rand_chacha::ChaCha8Rng;
 use std::fmt::Debug;
 
 /// What a layer keeps between its passes, for one block of rows.
@@ -94,6 +97,9 @@ pub trait Layer<F: Real>: Debug + Send + Sync {
     );
     /// The weights half: what the gradient of a parameter is made from, if the parameter is this layer's.
     fn gradient<'a>(&self, slot: Slot, x: Mat<'a, F>, dy: Mat<'a, F>, cache: &'a Cache<F>) -> Option<Gradient<'a, F>>;
+    /// Draws what is random in it for one row of the passes to come, each layer from where the one before it left the generator;
+    /// without a generator, puts it to rest, as it is at first and as a model is used.
+    fn renew(&self, _row: usize, _rng: Option<&mut ChaCha8Rng>, _cache: &mut Cache<F>) {}
     /// Notes on which side of its kinks each unit of this block is, for a gradient checker.
     fn kinks(&self, _rows: usize, _y: &Buffer<F>, _cache: &Cache<F>, _sides: &mut Sides) {}
 }

@@ -6,6 +6,7 @@
 
 use super::{AnyLayer, Cache, Gradient, Layer, Sides};
 use crate::tensor::{Buffer, Isa, Mat, Params, Real, Slot};
+use rand_chacha::ChaCha8Rng;
 use std::sync::Arc;
 
 /// `Y = X + f(X)`, of a layer as wide as its input.
@@ -38,6 +39,9 @@ impl<F: Real> Layer<F> for Residual {
         let inner = F::of(&*self.layer);
         let wide = || Buffer::new(rows, inner.outputs());
         Cache { buffers: vec![wide(), wide()], children: vec![inner.cache(rows)] }
+    }
+    fn renew(&self, row: usize, rng: Option<&mut ChaCha8Rng>, cache: &mut Cache<F>) {
+        F::of(&*self.layer).renew(row, rng, &mut cache.children[0]);
     }
     fn forward(&self, isa: Isa, p: &Params<F>, x: Mat<F>, y: &mut Buffer<F>, cache: &mut Cache<F>) {
         let (rows, inner) = (x.rows(), &mut cache.buffers[Y]);

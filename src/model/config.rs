@@ -58,6 +58,8 @@ pub struct VaeConfig {
     pub norm: Norm,
     /// Whether there is a way around each hidden layer that is as wide as its input.
     pub residual: bool,
+    /// The share of a hidden layer's outputs that a training step leaves out: see [`Dropout`](crate::layer::Dropout).
+    pub dropout: f64,
     /// Columns of z.
     pub latent: usize,
     /// The posterior's heads.
@@ -191,6 +193,7 @@ impl Preset {
             layer: self.layer,
             norm: Norm::None,
             residual: false,
+            dropout: 0.0,
             latent: self.latent,
             heads: self.heads,
             likelihood: self.likelihood,
@@ -216,6 +219,13 @@ impl VaeConfig {
     pub fn check(&self) -> Result<()> {
         self.likelihood.check()?;
         self.prior.check()?;
+        if !(0.0..1.0).contains(&self.dropout) {
+            return Err(Error::input(format!(
+                "the share that is left out lies from 0 to below 1, and {} does not",
+                self.dropout
+            ))
+            .hint("--dropout 0.2, for example"));
+        }
         if let Some([low, high]) = self.log_variance
             && !(low.is_finite() && high.is_finite() && low < high)
         {

@@ -4,6 +4,7 @@ mod block;
 mod config;
 mod corrupt;
 mod coupled;
+mod dropout;
 mod importance;
 mod infer;
 mod latent;

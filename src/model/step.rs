@@ -187,6 +187,7 @@ impl Vae {
         let corruption = ws.corruption;
         self.each_block(rows, ws, |first, b, table| {
             load(isa, b, first, fill, draw, corruption);
+            self.rest(b);
             self.forward_any(isa, p, b, table);
             self.log_px(isa, p, b);
         });
@@ -212,6 +213,7 @@ impl Vae {
         let corruption = ws.corruption;
         self.each_block(rows, ws, |first, b, table| {
             load(isa, b, first, fill, draw, corruption);
+            self.leave_out(draw, first, b);
             self.forward_for(isa, p, b, estimator, table);
             self.log_px(isa, p, b);
         });
@@ -284,6 +286,7 @@ impl Vae {
         let batch = Batch { rows, beta, mean_kl: &[] };
         self.each_block(rows, ws, |first, b, table| {
             load(isa, b, first, fill, draw, corruption);
+            self.leave_out(draw, first, b);
             self.forward_for(isa, p, b, estimator, table);
             if alone {
                 self.backward(isa, p, b, estimator, &batch, table);

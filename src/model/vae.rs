@@ -10,7 +10,7 @@ use crate::density::{AnyLikelihood, Components, DiagonalGaussian, Posterior, Pri
 use crate::error::Result;
 use crate::estimator::{Batch, Estimator};
 use crate::layer::{
-    Activation, AnyLayer, Cache, Chain, Concat, Dense, Gated, Gradient, Layer, LayerNorm, Residual, Sides,
+    Activation, AnyLayer, Cache, Chain, Concat, Dense, Dropout, Gated, Gradient, Layer, LayerNorm, Residual, Sides,
 };
 use crate::tensor::profile::{Stage, lap};
 use crate::tensor::{Buffer, Entry, Isa, Layout, Mat, Params, Real, Slot};
@@ -48,6 +48,7 @@ fn hidden(config: &VaeConfig, layout: &mut Layout, inputs: usize, outputs: usize
             Arc::new(Chain::new(vec![layer, Arc::new(norm)]))
         }
     };
+    let layer = if config.dropout > 0.0 { Arc::new(Dropout::new(layer, config.dropout)) } else { layer };
     if config.residual && inputs == outputs { Arc::new(Residual::new(layer)) } else { layer }
 }
 

@@ -99,6 +99,7 @@ impl Settings {
             layer: self.hidden_layer(base.layer)?,
             norm: named(&self.norm, "norm", base.norm, &Norm::ALL)?,
             residual: self.residual.unwrap_or(base.residual),
+            dropout: self.dropout.unwrap_or(base.dropout),
             latent: self.latent.unwrap_or(base.latent),
             heads: named(&self.heads, "heads", base.heads, &Heads::ALL)?,
             likelihood: parse(&self.likelihood, "likelihood", base.likelihood)?,
@@ -242,6 +243,7 @@ impl Settings {
                 .then(|| name(&Norm::ALL.map(|(name, norm)| (name, norm == vae.norm))))
                 .flatten(),
             residual: vae.residual.then_some(true),
+            dropout: (vae.dropout != 0.0).then_some(vae.dropout),
             heads: name(&Heads::ALL.map(|(name, heads)| (name, heads == vae.heads))),
             likelihood: Some(vae.likelihood.to_string()),
             log_variance: vae.log_variance,

@@ -68,6 +68,8 @@ settings! {
     norm: String,
     /// Whether there is a way around each hidden layer that is as wide as its input.
     residual: bool,
+    /// The share of each hidden layer's outputs that a training step leaves out.
+    dropout: f64,
     /// The posterior's heads: "joint" or "separate".
     heads: String,
     /// p(x|z), such as "bernoulli" or "gaussian:0.1".

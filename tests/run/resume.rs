@@ -17,7 +17,7 @@ const VARIANTS: [&str; 10] = [
     "optimizer = \"sgd\"\nlearning-rate = 1e-4\nhidden = []\nheads = \"joint\"\nschedule = \"step:1,0.5\"",
     "prior = \"vamp:9\"\nobjective = \"iwae\"\nsamples = 3\ngradient = \"dreg\"\nvalidation = 9",
     "capacity = 3\ncapacity-epochs = 3\nbeta = 20\ncorrupt = \"noise:0.2\"\naverage = 0.9\nvalidation = 9",
-    "penalty = \"tc:3\"\naverage = 0.9\nclip = 1\nnorm = \"layer\"\nresidual = true\nhidden = [9, 9]",
+    "penalty = \"tc:3\"\naverage = 0.9\nclip = 1\nnorm = \"layer\"\nresidual = true\ndropout = 0.3\nhidden = [9, 9]",
     "prior = \"mixture:4\"\nwarmup-epochs = 2\nvalidation = 9\nprecision = \"bf16\"",
 ];
 

@@ -37,6 +37,7 @@ fn change(key: &str) -> &'static str {
         "activation" => "activation = \"leaky-relu:0.3\"",
         "norm" => "norm = \"layer\"",
         "residual" => "residual = true",
+        "dropout" => "dropout = 0.3",
         "heads" => "heads = \"joint\"",
         "likelihood" => "likelihood = \"gaussian:0.25\"",
         "log-variance" => "log-variance = [-6, 2]",
@@ -141,6 +142,7 @@ fn fields(config: &TrainConfig) -> BTreeMap<&'static str, String> {
         layer,
         norm,
         residual,
+        dropout,
         latent,
         heads,
         likelihood,
@@ -151,7 +153,7 @@ fn fields(config: &TrainConfig) -> BTreeMap<&'static str, String> {
     let OptimizerConfig { kind, learning_rate, betas, epsilon, momentum, nesterov, weight_decay } = optimizer;
     texts![epochs batch_size schedule beta objective samples gradient free_bits capacity penalty clip output_bias corrupt normalize
         average binarize patience precision seed
-        preset inputs hidden layer norm residual latent heads likelihood prior log_variance init
+        preset inputs hidden layer norm residual dropout latent heads likelihood prior log_variance init
         kind learning_rate betas epsilon momentum nesterov weight_decay]
 }
 

@@ -119,6 +119,10 @@ pub const ROWS: &[Row] = &[
         assert_eq!((of(true).vae.config(), of(true).digest()), (run.model.vae.config(), run.digest.clone()));
         assert!(!of(false).vae.config().residual && of(false).digest() == run.digest, "no tensor tells");
     }),
+    ("import", "--dropout", |lab| {
+        let model = import(lab, &lab.train(""), &format!("{SHAPE} --dropout 0.2"));
+        assert_eq!(model.vae.config().dropout, 0.2, "no tensor tells");
+    }),
     ("import", "--init", |lab| {
         // Every parameter is read, so that nothing is left to draw; the model's record says what was asked for.
         for init in ["torch", "glorot", "he"] {

@@ -102,6 +102,25 @@ pub const ROWS: &[Row] = &[
         assert_eq!(of("--hidden 16,8 --residual"), of("--hidden 16,8"), "no layer is as wide as its input");
         assert!(lab.train("--hidden 16,16 --residual").stderr.contains(", relu, residual, "));
     }),
+    ("train", "--dropout", |lab| {
+        let of = |args: &str| lab.train(args).digest.clone();
+        assert_eq!(of("--dropout 0"), of(""));
+        assert_ne!(of("--dropout 0.5"), of(""));
+        // A step too small to change anything: what is said of training rows is with outputs left out, of test rows without.
+        let still = |args: &str| lab.train(&format!("--learning-rate 1e-30 {args}"));
+        let [with, without] = ["--dropout 0.5", ""].map(still);
+        let (with, without) = (with.lines.last().unwrap(), without.lines.last().unwrap());
+        assert_eq!(with.heldout, without.heldout);
+        assert_ne!(with.train.reconstruction, without.train.reconstruction);
+        assert!(lab.train("--dropout 0.5").stderr.contains(", relu, dropout 0.5, "));
+        let ran = crate::support::elbo(lab.at(), "train set --dropout 1 --out refused");
+        assert!(ran.code == 2 && ran.stderr.contains("lies from 0 to below 1, and 1 does not"), "{}", ran.stderr);
+    }),
+    ("bench", "--dropout", |lab| bench(lab, "--dropout 0.1", ", relu, dropout 0.1")),
+    ("gradcheck", "--dropout", |lab| {
+        let of = |args: &str| gradcheck_json(lab, args)["checks"].clone();
+        assert_ne!(of("--dropout 0.5"), of(""), "another function, and other rounding errors");
+    }),
     ("bench", "--norm", |lab| bench(lab, "--norm layer", ", relu, layer norm, ")),
     ("bench", "--residual", |lab| bench(lab, "--hidden 6,6 --residual", "64-6-6-3-6-6-64, relu, residual")),
     ("gradcheck", "--norm", |lab| gradcheck(lab, "--norm layer", "encoder.0.norm.weight")),
