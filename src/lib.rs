@@ -27,7 +27,8 @@
 //!
 //! - [`tensor`]: parameters in one flat [`Slab`](tensor::Slab); noise that is a pure function of the seed.
 //! - [`layer`]: forward and both halves of backward, side by side. [`density`]: likelihoods, the posterior, priors.
-//!   [`estimator`]: the objective, a function of a few row terms. [`optim`]: what moves the parameters.
+//!   [`flow`]: invertible layers with a log-determinant. [`estimator`]: the objective, a function of a few row terms.
+//!   [`optim`]: what moves the parameters.
 //! - [`model`]: where they meet. A [`Vae`](model::Vae) is a description; [`Params`](tensor::Params) are its numbers.
 //! - [`data`]: rows from every format; splits, order and binarization as functions of the seed.
 //! - [`train`]: the loop, with callbacks by step and by epoch.
@@ -63,6 +64,7 @@ mod error;
 pub mod estimator;
 #[cfg(feature = "files")]
 pub mod files;
+pub mod flow;
 pub mod gradcheck;
 pub mod layer;
 pub mod model;

@@ -5,7 +5,8 @@ use crate::nearest::unknown;
 use std::fmt;
 use std::str::FromStr;
 
-/// The prior's configuration; it reads and prints as `standard`, `mixture:COMPONENTS` or `vamp:COMPONENTS`.
+/// The prior's configuration; it reads and prints as `standard`, `mixture:COMPONENTS`, `vamp:COMPONENTS`,
+/// `flow:COUPLINGS` or `flow:COUPLINGS:WIDTH`.
 ///
 /// ```
 /// use elbo::density::PriorKind;
@@ -22,13 +23,22 @@ pub enum PriorKind {
     Mixture(usize),
     /// The encoder's posteriors of so many learned pseudo-inputs, in equal parts (Tomczak and Welling 2018).
     Vamp(usize),
+    /// N(0, I) at the end of a learned [flow](crate::flow::CouplingFlow): its affine couplings, and the hidden units of each
+    /// coupling's net, if they are given.
+    Flow(usize, Option<usize>),
 }
 
 /// The names, as errors list them.
-const NAMES: [&str; 3] = ["standard", "mixture:COMPONENTS", "vamp:COMPONENTS"];
+const NAMES: [&str; 4] = ["standard", "mixture:COMPONENTS", "vamp:COMPONENTS", "flow:COUPLINGS"];
 
 /// More components than anyone means: each of them is weighed for each latent.
 const MOST_COMPONENTS: usize = 1 << 16;
+
+/// The same of couplings, through which each latent goes one after the other, and of their hidden units.
+const MOST_COUPLINGS: usize = 64;
+const MOST_WIDTH: usize = 1 << 16;
+/// Hidden units at least, where their number is not given.
+const LEAST_WIDTH: usize = 64;
 
 impl PriorKind {
     /// Whether the posterior's KL to it has a closed form.
@@ -38,8 +48,18 @@ impl PriorKind {
     /// Components of a mixture; 0 of none.
     pub fn components(self) -> usize {
         match self {
-            PriorKind::StandardNormal => 0,
+            PriorKind::StandardNormal | PriorKind::Flow(..) => 0,
             PriorKind::Mixture(count) | PriorKind::Vamp(count) => count,
+        }
+    }
+    /// Couplings of a flow over `latent` latents, and hidden units of each coupling's net: twice the latents, and 64 at
+    /// least, if they are not given. None of other priors.
+    pub fn flow(self, latent: usize) -> Option<(usize, usize)> {
+        match self {
+            PriorKind::Flow(couplings, width) => {
+                Some((couplings, width.unwrap_or(latent.saturating_mul(2).max(LEAST_WIDTH))))
+            }
+            _ => None,
         }
     }
     /// Parameters of its own, for rows of `inputs` columns and `latent` latents; `usize::MAX` if there are too many to
@@ -49,14 +69,47 @@ impl PriorKind {
             PriorKind::StandardNormal => 0,
             PriorKind::Mixture(count) => latent.saturating_mul(2).saturating_add(1).saturating_mul(count),
             PriorKind::Vamp(count) => inputs.saturating_mul(count),
+            PriorKind::Flow(..) => {
+                let (couplings, width) = self.flow(latent).unwrap_or_default();
+                // A unit sees the half that is kept, and gives the other, of no more latents, a scale and a shift.
+                let half = latent.div_ceil(2);
+                let unit = half.saturating_mul(3).saturating_add(1);
+                unit.saturating_mul(width).saturating_add(half.saturating_mul(2)).saturating_mul(couplings)
+            }
         }
     }
-    /// Whether its number is in range; what is parsed always is.
+    /// Numbers that a step keeps for each sample of `latent` latents, in about; those of mixtures are counted by component.
+    pub fn activations(self, latent: usize) -> usize {
+        let of = |(couplings, width): (usize, usize)| (6 * latent).saturating_add(2 * width).saturating_mul(couplings);
+        self.flow(latent).map_or(0, of)
+    }
+    /// Whether it can be over so many latents.
     ///
     /// # Errors
-    /// No components, or more than 65,536.
+    /// A flow over a single latent, which cannot be split.
+    pub fn check_latent(self, latent: usize) -> Result<()> {
+        match self {
+            PriorKind::Flow(..) if latent < 2 => Err(Error::input(format!(
+                "the prior {self} moves some latents by the others, and {latent} cannot be split"
+            ))
+            .hint("--latent 2 or more, or another prior: mixture:10, for example")),
+            _ => Ok(()),
+        }
+    }
+    /// Whether its numbers are in range; what is parsed always is.
+    ///
+    /// # Errors
+    /// No components, couplings or units, or more than 65,536, 64 and 65,536.
     pub fn check(self) -> Result<()> {
         match self {
+            PriorKind::Flow(couplings, _) if !(1..=MOST_COUPLINGS).contains(&couplings) => {
+                Err(Error::input(format!("a flow has 1 to {MOST_COUPLINGS} couplings, not {couplings}"))
+                    .hint("flow:4, for example"))
+            }
+            PriorKind::Flow(couplings, Some(width)) if !(1..=MOST_WIDTH).contains(&width) => {
+                Err(Error::input(format!("a coupling has 1 to {MOST_WIDTH} hidden units, not {width}"))
+                    .hint(format!("flow:{couplings} chooses them by the latents")))
+            }
             PriorKind::Mixture(count) | PriorKind::Vamp(count) if !(1..=MOST_COMPONENTS).contains(&count) => {
                 Err(Error::input(format!("a mixture has 1 to {MOST_COMPONENTS} components, not {count}"))
                     .hint("vamp:500, for example"))
@@ -72,6 +125,8 @@ impl fmt::Display for PriorKind {
             PriorKind::StandardNormal => write!(f, "standard"),
             PriorKind::Mixture(count) => write!(f, "mixture:{count}"),
             PriorKind::Vamp(count) => write!(f, "vamp:{count}"),
+            PriorKind::Flow(couplings, None) => write!(f, "flow:{couplings}"),
+            PriorKind::Flow(couplings, Some(width)) => write!(f, "flow:{couplings}:{width}"),
         }
     }
 }
@@ -79,14 +134,20 @@ impl fmt::Display for PriorKind {
 impl FromStr for PriorKind {
     type Err = Error;
     fn from_str(text: &str) -> Result<Self> {
-        let number = |n: &str, example: &str| {
-            let bad = || Error::input(format!("`{text}`: `{n}` is no number of components"));
+        let number_of = |what: &str, n: &str, example: &str| {
+            let bad = || Error::input(format!("`{text}`: `{n}` is no number of {what}"));
             n.parse().map_err(|_| bad().hint(format!("{example}, for example")))
         };
+        let number = |n: &str, example: &str| number_of("components", n, example);
         let kind = match text.split_once(':') {
             None if text == "standard" => PriorKind::StandardNormal,
             Some(("mixture", n)) => PriorKind::Mixture(number(n, "mixture:10")?),
             Some(("vamp", n)) => PriorKind::Vamp(number(n, "vamp:500")?),
+            Some(("flow", numbers)) => {
+                let (couplings, width) = numbers.split_once(':').map_or((numbers, None), |(n, w)| (n, Some(w)));
+                let width = width.map(|w| number_of("hidden units", w, "flow:4:64")).transpose()?;
+                PriorKind::Flow(number_of("couplings", couplings, "flow:4")?, width)
+            }
             _ => return Err(unknown("prior", text, &NAMES)),
         };
         kind.check()?;

@@ -100,6 +100,7 @@ pub fn check_vae(
     let (double, float): (&dyn Estimator<f64>, &dyn Estimator<f32>) = (estimator, estimator);
     let samples = double.samples();
     let mut params = Params::<f64>::init(vae.layout(), &noise);
+    vae.unsettle(&mut params, &noise);
     let workspace = Workspace::new(&vae, &params, rows, samples, &ex);
     let mut f = Objective { vae: &vae, estimator: double, beta, x: &x, rows, draw, ex: ex.clone(), workspace };
     let gradient = f.gradient(&params);

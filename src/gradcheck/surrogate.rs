@@ -84,6 +84,12 @@ impl<'a> Surrogate<'a> {
                 here.log_prob(fixed.z.rows(many), self.shares.rows_mut(many), out);
                 sum += direct(out, &w.log_pz);
             }
+            _ if vae.flow_prior().is_some() => {
+                vae.log_densities(isa, &self.params, moving, None);
+                sum += through(&moving.terms.log_pz, &w.log_pz);
+                vae.log_densities(isa, p, fixed, None);
+                sum += direct(&fixed.terms.log_pz, &w.log_pz);
+            }
             _ => {
                 vae.prior().log_prob(isa, moving.z.rows(many), out);
                 sum += through(out, &w.log_pz);

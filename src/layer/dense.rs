@@ -5,7 +5,7 @@
 //! Y = f(A)                                         dX = dA Wᵀ     dW = Xᵀ dA     db = Σ_rows dA
 //! ```
 
-use super::{Activation, Cache, Gradient, InitScheme, Layer, Sides};
+use super::{Activation, Cache, Gradient, Init, InitScheme, Layer, Sides};
 use crate::tensor::profile::{Stage, lap};
 use crate::tensor::{Buffer, Isa, Layout, Mat, Params, Real, Slot};
 use elbo_kernels::activation;
@@ -21,7 +21,19 @@ pub struct Dense {
 impl Dense {
     /// Adds `weight` and `bias` to the layout.
     pub fn new(layout: &mut Layout, inputs: usize, outputs: usize, activation: Activation, init: InitScheme) -> Self {
-        let (weight, bias) = init.dense(inputs, outputs);
+        Self::starting(layout, inputs, outputs, activation, init.dense(inputs, outputs))
+    }
+    /// One that starts at 0: whatever its input, it gives f(0) until it has learned.
+    pub fn zeros(layout: &mut Layout, inputs: usize, outputs: usize, activation: Activation) -> Self {
+        Self::starting(layout, inputs, outputs, activation, (Init::Constant(0.0), Init::Constant(0.0)))
+    }
+    fn starting(
+        layout: &mut Layout,
+        inputs: usize,
+        outputs: usize,
+        activation: Activation,
+        (weight, bias): (Init, Init),
+    ) -> Self {
         Dense {
             weight: layout.weight("weight", inputs, outputs, weight),
             bias: layout.vector("bias", outputs, bias),

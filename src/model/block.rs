@@ -35,6 +35,8 @@ pub struct Block<F> {
     pub(super) chosen: Input<F>,
     /// Of a block of components, the derivatives of the mixture's parameters by row.
     pub(super) d_prior: Vec<Buffer<F>>,
+    /// Of a flow prior, (n·k, L).
+    pub(super) flow_prior: Cache<F>,
     /// What a penalty of the batch says of this block.
     pub(super) pull: Pull,
     /// What the estimator sees of this block.
@@ -78,6 +80,7 @@ impl<F: Real> Block<F> {
             shares: Buffer::new(if count > 0 { many } else { 0 }, count),
             chosen: Input::new(components, count),
             d_prior: vae.mixture.map_or_else(Vec::new, |mixture| mixture.grads(components)),
+            flow_prior: vae.flow_prior.as_ref().map_or_else(Cache::default, |prior| prior.cache(many)),
             pull: Pull::default(),
             terms: Terms::new(capacity, samples, parts),
             weights: Weights::new(capacity, samples, parts),

@@ -238,6 +238,7 @@ impl VaeConfig {
         };
         positive("the number of columns", self.inputs, "the data have no columns")?;
         positive("the number of latents", self.latent, "--latent 20, for example")?;
+        self.prior.check_latent(self.latent)?;
         for &width in &self.hidden {
             positive("a hidden layer's width", width, "--hidden 400, for example")?;
         }

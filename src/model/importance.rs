@@ -7,7 +7,7 @@ use super::{Block, Draw, Inference, Score, Vae};
 use crate::density::Components;
 use crate::estimator::ImportanceBounds;
 use crate::tensor::profile::{Stage, lap, start};
-use crate::tensor::{Isa, Real};
+use crate::tensor::{Isa, Params, Real};
 
 /// Rows of a block, and the samples of each that are decoded at once: enough rows for the products, and few enough
 /// examples that they stay in the nearest cache while their samples go by.
@@ -50,17 +50,17 @@ impl<F: Real> Sampled<F> {
         }
     }
     /// The block's draws, decoded.
-    fn add(&mut self, isa: Isa, vae: &Vae, table: Option<&Components<F>>) {
+    fn add(&mut self, isa: Isa, p: &Params<F>, vae: &Vae, table: Option<&Components<F>>) {
         let b = &mut self.block;
-        let many = b.many();
+        let (many, closed_form) = (b.many(), vae.config().closed_form());
         let log_ratio = &mut self.log_ratio[..many];
-        match table {
-            None => {
+        match closed_form {
+            true => {
                 let (eta, eps, z) = (b.eta.rows(b.rows), b.eps.rows(many), b.z.rows(many));
                 vae.posterior().log_ratio(vae.prior(), eta, eps, z, log_ratio);
             }
-            Some(_) => {
-                vae.log_densities(isa, b, table);
+            false => {
+                vae.log_densities(isa, p, b, table);
                 let both = b.terms.log_pz.iter().zip(&b.terms.log_qz);
                 log_ratio.iter_mut().zip(both).for_each(|(ratio, (p, q))| *ratio = p.to_f64() - q.to_f64());
             }
@@ -68,7 +68,7 @@ impl<F: Real> Sampled<F> {
         for (i, ratio) in self.log_ratio[..many].iter().enumerate() {
             let (row, log_px) = (&mut self.rows[i / b.samples], b.terms.log_px[i].to_f64());
             row.log_px += log_px;
-            row.kl -= if table.is_some() { ratio / self.samples as f64 } else { 0.0 };
+            row.kl -= if closed_form { 0.0 } else { ratio / self.samples as f64 };
             row.bounds.add(log_px + ratio);
         }
     }
@@ -123,17 +123,17 @@ impl<F: Real> Inference<'_, F> {
         mut out: impl FnMut(usize, &Row) + Send,
     ) {
         let (vae, p, isa, table) = (self.vae, self.params, self.ex.isa(), self.table.as_ref());
-        let seen = self.seen;
+        let (seen, closed_form) = (self.seen, vae.config().closed_form());
         let pass = |first: usize, sampled: &mut Sampled<F>| {
             start();
             let b = &mut sampled.block;
             seen.load(isa, b, first, fill);
             lap(Stage::Gather, None);
             vae.encode(isa, p, b);
-            if table.is_none() {
+            if closed_form {
                 vae.kl(isa, b);
             }
-            sampled.restart(samples, table.is_none());
+            sampled.restart(samples, closed_form);
             for s in (0..samples).step_by(SAMPLES) {
                 let b = &mut sampled.block;
                 b.samples = SAMPLES.min(samples - s);
@@ -142,7 +142,7 @@ impl<F: Real> Inference<'_, F> {
                 vae.sample(isa, b);
                 vae.decode(isa, p, b);
                 vae.log_px(isa, p, b);
-                sampled.add(isa, vae, table);
+                sampled.add(isa, p, vae, table);
                 lap(Stage::Latent, None);
             }
         };

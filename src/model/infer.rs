@@ -1,7 +1,7 @@
 //! A trained model at work: encode, decode and score, in blocks of rows on every thread.
 
 use super::importance::Sampled;
-use super::{Block, Corruption, Draw, PriorSampler, Stats, Vae, threads_used};
+use super::{Block, Corruption, Draw, FlowSampler, PriorSampler, Stats, Vae, threads_used};
 use crate::density::{Components, Posterior};
 use crate::estimator::Estimator;
 use crate::tensor::{Exec, Isa, Par, Params, Precision, Real};
@@ -17,7 +17,8 @@ const BLOCK_ROWS: usize = 64;
 pub struct Score {
     /// −log p(x | z), in nats.
     pub reconstruction: f64,
-    /// KL(q(z|x) ‖ p(z)), in nats; of a mixture prior, without draws, [an upper bound](Components::kl_bound) on it.
+    /// KL(q(z|x) ‖ p(z)), in nats. Without draws, [an upper bound](Components::kl_bound) on it of a mixture prior, and
+    /// [an estimate](super::FlowPrior) of a flow.
     pub kl: f64,
 }
 
@@ -181,8 +182,12 @@ impl<'m, F: Real> Inference<'m, F> {
     }
 
     /// What draws from the prior.
-    pub fn prior_sampler(&self) -> PriorSampler<F> {
-        self.table.clone().map_or(PriorSampler::StandardNormal, PriorSampler::Mixture)
+    pub fn prior_sampler(&self) -> PriorSampler<'m, F> {
+        match (&self.table, self.vae.flow_prior()) {
+            (Some(table), _) => PriorSampler::Mixture(table.clone()),
+            (None, Some(prior)) => PriorSampler::Flow(FlowSampler::new(prior, self.params, self.ex.isa())),
+            (None, None) => PriorSampler::StandardNormal,
+        }
     }
 
     /// Rows of which each goes through half of the network `halves` times: two operations a weight, where a training
@@ -307,7 +312,7 @@ impl<'m, F: Real> Inference<'m, F> {
             vae.posterior().mean(b.eta.rows(b.rows), b.z.rows_mut(b.rows));
             vae.decode(isa, p, b);
             vae.log_px(isa, p, b);
-            vae.kl_for(isa, b, table);
+            vae.kl_for(isa, p, b, table);
         };
         let rows = self.rows(rows, 2);
         sweep(self.ex, &mut self.blocks, rows, pass, |first, b| each_score(first, b, &mut out));

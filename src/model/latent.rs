@@ -42,7 +42,7 @@ impl Vae {
     fn forward_sampled<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>, table: Option<&Components<F>>) {
         self.encode(isa, p, b);
         self.sample(isa, b);
-        self.log_densities(isa, b, table);
+        self.log_densities(isa, p, b, table);
         if self.config().closed_form() {
             self.kl(isa, b);
         } else {
@@ -58,17 +58,28 @@ impl Vae {
         self.decode(isa, p, b);
     }
     /// log p(z) and log q(z|x) of each sample, from `eta`, `eps` and `z`.
-    pub(crate) fn log_densities<F: Real>(&self, isa: Isa, b: &mut Block<F>, table: Option<&Components<F>>) {
+    pub(crate) fn log_densities<F: Real>(
+        &self,
+        isa: Isa,
+        p: &Params<F>,
+        b: &mut Block<F>,
+        table: Option<&Components<F>>,
+    ) {
         let (n, many) = (b.rows, b.many());
         let (z, log_pz) = (b.z.rows(many), &mut b.terms.log_pz[..many]);
-        match table {
-            None => self.prior.log_prob(isa, z, log_pz),
-            Some(table) => table.log_prob(z, b.shares.rows_mut(many), log_pz),
+        match (table, &self.flow_prior) {
+            (Some(table), _) => table.log_prob(z, b.shares.rows_mut(many), log_pz),
+            (None, Some(flow)) => flow.log_prob(isa, p, z, log_pz, &mut b.flow_prior),
+            (None, None) => self.prior.log_prob(isa, z, log_pz),
         }
         self.posterior.log_prob_of(b.eta.rows(n), b.eps.rows(many), &mut b.terms.log_qz[..many]);
     }
-    /// The KL of each row without a draw: in closed form, or its upper bound of a [mixture](Components::kl_bound).
-    pub(crate) fn kl_for<F: Real>(&self, isa: Isa, b: &mut Block<F>, table: Option<&Components<F>>) {
+    /// The KL of each row without a draw: in closed form, its upper bound of a [mixture](Components::kl_bound), or its
+    /// estimate of a [flow](super::FlowPrior), which spends the latents of the block.
+    pub(crate) fn kl_for<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>, table: Option<&Components<F>>) {
+        if let Some(flow) = &self.flow_prior {
+            return self.kl_at_points(isa, p, b, flow);
+        }
         let Some(table) = table else { return self.kl(isa, b) };
         for r in 0..b.rows {
             let (mean, log_variance) = b.eta.rows(b.rows).row(r).split_at(self.config().latent);
@@ -78,8 +89,18 @@ impl Vae {
     }
 
     /// From `dz`, which the decoder left with the weights of its own parameters, to the posterior's.
-    pub(super) fn sampled_latent_grad<F: Real>(&self, isa: Isa, b: &mut Block<F>, table: Option<&Components<F>>) {
+    pub(super) fn sampled_latent_grad<F: Real>(
+        &self,
+        isa: Isa,
+        p: &Params<F>,
+        b: &mut Block<F>,
+        table: Option<&Components<F>>,
+    ) {
         let (n, many) = (b.rows, b.many());
+        if let Some(flow) = &self.flow_prior {
+            // Like the decoder: it goes back with the weights of its own parameters, and the path is still to come.
+            flow.log_prob_grad(isa, p, &b.weights.log_pz[..many], b.dz.rows_mut(many), &mut b.flow_prior);
+        }
         let (w, mut dz) = (&mut b.weights, b.dz.rows_mut(many));
         for i in 0..many {
             let path = w.path[i];
@@ -89,9 +110,10 @@ impl Vae {
             w.path[i] = path * w.log_pz[i];
         }
         let z = b.z.rows(many);
-        match table {
-            None => self.prior.log_prob_grad(isa, z, &w.path, dz),
-            Some(table) => table.log_prob_grad(z, b.shares.rows(many), &w.path, dz),
+        match (table, &self.flow_prior) {
+            (Some(table), _) => table.log_prob_grad(z, b.shares.rows(many), &w.path, dz),
+            (None, Some(_)) => {}
+            (None, None) => self.prior.log_prob_grad(isa, z, &w.path, dz),
         }
         let (eta, eps) = (b.eta.rows(n), b.eps.rows(many));
         let mut d_eta = b.d_eta.rows_mut(n);

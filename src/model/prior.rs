@@ -10,7 +10,7 @@
 //! it depends neither on blocks nor on threads. The weights pass then finds them among the other blocks: a pseudo-input is one more
 //! row for the encoder. A component's own parameters are row c of a slot, whose gradient is `1_cᵀ dY`.
 
-use super::{Block, Vae, VaeConfig, split};
+use super::{Block, FlowSampler, Vae, VaeConfig, split};
 use crate::density::{ComponentGrad, Components, Prior, PriorKind};
 use crate::layer::{Gradient, Init, Layer};
 use crate::tensor::profile::{Stage, lap};
@@ -37,11 +37,11 @@ enum Source {
 }
 
 impl MixturePrior {
-    /// Adds `pseudo_inputs`, or `means`, `log_variances` and `logits` to the layout; nothing of a standard normal.
+    /// Adds `pseudo_inputs`, or `means`, `log_variances` and `logits` to the layout; nothing of what is no mixture.
     pub(super) fn new(config: &VaeConfig, layout: &mut Layout) -> Option<Self> {
         let (count, latent) = (config.prior.components(), config.latent);
         let source = layout.without_input_gradient(|l| match config.prior {
-            PriorKind::StandardNormal => None,
+            PriorKind::StandardNormal | PriorKind::Flow(..) => None,
             // Standard normal draws of means, for components to differ from the start.
             PriorKind::Mixture(_) => Some(Source::Learned {
                 means: l.weight("means", count, latent, Init::Normal(1.0)),
@@ -90,19 +90,22 @@ impl MixturePrior {
 
 /// Draws from a model's prior.
 #[derive(Clone, Debug)]
-pub enum PriorSampler<F> {
+pub enum PriorSampler<'m, F> {
     /// N(0, I).
     StandardNormal,
     /// A mixture, its components as they are.
     Mixture(Components<F>),
+    /// N(0, I) through a flow's inverse.
+    Flow(FlowSampler<'m, F>),
 }
 
-impl<F: Real> PriorSampler<F> {
+impl<F: Real> PriorSampler<'_, F> {
     /// One draw of z.
     pub fn sample(&self, rng: &mut ChaCha8Rng, out: &mut [F]) {
         self.sample_at(1.0, rng, out);
     }
-    /// One draw with deviations multiplied by a temperature: z = μ + T σ ε, of the same noise at every T.
+    /// One draw with deviations multiplied by a temperature: z = μ + T σ ε, of the same noise at every T; of a flow,
+    /// z = f⁻¹(T ε).
     pub fn sample_at(&self, temperature: f64, rng: &mut ChaCha8Rng, out: &mut [F]) {
         match self {
             PriorSampler::StandardNormal => {
@@ -110,6 +113,7 @@ impl<F: Real> PriorSampler<F> {
                 out.iter_mut().for_each(|z| *z = F::from_f64(temperature * z.to_f64()));
             }
             PriorSampler::Mixture(components) => components.sample_at(temperature, rng, out),
+            PriorSampler::Flow(flow) => flow.sample_at(temperature, rng, out),
         }
     }
 }

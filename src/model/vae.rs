@@ -5,7 +5,7 @@
 //!     dη ← ∂T ← dz ← decoder ← dη_x ← w · ∂ log p(x|z)              dη ← w · ∂ KL
 //! ```
 
-use super::{Block, Heads, Hidden, MixturePrior, Norm, VaeConfig};
+use super::{Block, FlowPrior, Heads, Hidden, MixturePrior, Norm, VaeConfig};
 use crate::density::{AnyLikelihood, Components, DiagonalGaussian, Posterior, Prior, PriorKind, StandardNormal};
 use crate::error::Result;
 use crate::estimator::{Batch, Estimator};
@@ -31,6 +31,8 @@ pub struct Vae {
     pub(super) prior: StandardNormal,
     /// In the standard normal's place.
     pub(super) mixture: Option<MixturePrior>,
+    /// The same.
+    pub(super) flow_prior: Option<FlowPrior>,
 }
 
 fn hidden(config: &VaeConfig, layout: &mut Layout, inputs: usize, outputs: usize) -> Arc<dyn AnyLayer> {
@@ -104,6 +106,7 @@ impl Vae {
         let decoder = layout.scope("decoder", |l| decoder(config, l, outputs));
         let likelihood = layout.scope("likelihood", |l| config.likelihood.build(l, config.inputs));
         let mixture = layout.scope("prior", |l| MixturePrior::new(config, l));
+        let flow_prior = layout.scope("prior", |l| FlowPrior::new(config, l));
         Ok(Vae {
             config: config.clone(),
             layout,
@@ -113,6 +116,7 @@ impl Vae {
             posterior: DiagonalGaussian::new(config.latent).bounded(config.log_variance),
             prior: StandardNormal::new(config.latent),
             mixture,
+            flow_prior,
         })
     }
     /// What it was built from.
@@ -131,13 +135,17 @@ impl Vae {
     pub fn posterior(&self) -> &DiagonalGaussian {
         &self.posterior
     }
-    /// p(z), unless it is a [mixture](Self::mixture).
+    /// p(z), unless it is a [mixture](Self::mixture) or a [flow](Self::flow_prior).
     pub fn prior(&self) -> &StandardNormal {
         &self.prior
     }
     /// p(z), where it is a mixture.
     pub fn mixture(&self) -> Option<&MixturePrior> {
         self.mixture.as_ref()
+    }
+    /// p(z), where it is a flow.
+    pub fn flow_prior(&self) -> Option<&FlowPrior> {
+        self.flow_prior.as_ref()
     }
     /// Multiplications and additions of one training step per example: three products a weight, two for the first
     /// layer, whose input's gradient nobody needs. What a mixture prior's components cost is left out.
@@ -229,7 +237,7 @@ impl Vae {
             b.pull.add_dz(n, &mut b.dz);
         }
         if estimator.sampled() {
-            self.sampled_latent_grad(isa, b, table);
+            self.sampled_latent_grad(isa, p, b, table);
         } else {
             let (eta, eps, dz, weights) = (b.eta.rows(n), b.eps.rows(many), b.dz.rows(many), b.weights.kl.rows(n));
             self.posterior.sample_and_kl_grad(isa, &self.prior, eta, eps, dz, weights, b.d_eta.rows_mut(n));
@@ -250,7 +258,8 @@ impl Vae {
         let of_decoder = || self.decoder.gradient(slot, b.z.rows(many), b.out.rows(many), &b.decoder);
         let of_likelihood = || F::likelihood(&*self.likelihood).gradient(slot, many, &b.likelihood);
         let of_prior = || self.mixture.as_ref().and_then(|mixture| mixture.gradient(slot, b));
-        match of_encoder().or_else(of_decoder).or_else(of_likelihood).or_else(of_prior) {
+        let of_flow = || self.flow_prior.as_ref().and_then(|prior| prior.gradient(slot, many, &b.flow_prior));
+        match of_encoder().or_else(of_decoder).or_else(of_likelihood).or_else(of_prior).or_else(of_flow) {
             Some(gradient) => gradient,
             None => panic!("parameter {} belongs to no part of the model", slot.index()),
         }
@@ -268,6 +277,8 @@ impl Vae {
         stages.push(("the encoder's mean".to_owned(), b.eta.rows(n).columns(0, latent)));
         stages.push(("the encoder's log-variance".to_owned(), b.eta.rows(n).columns(latent, latent)));
         stages.push(("the sampled latent".to_owned(), b.z.rows(b.many())));
+        let flow = self.flow_prior.as_ref().map(|prior| prior.output(b.many(), &b.flow_prior));
+        stages.extend(flow.map(|y| ("the prior's flow".to_owned(), y)));
         stages.extend(chain("decoder", &self.decoder, &b.decoder, b.many()));
         stages.push(("the decoder's last layer".to_owned(), b.out.rows(b.many())));
         stages

@@ -12,6 +12,7 @@
 use super::{Encoding, Examples, check_some, encode};
 use crate::density::LOG_TAU;
 use crate::error::Result;
+use crate::layer::Cache;
 use crate::model::{Inference, PriorSampler};
 use crate::tensor::{Buffer, Exec, Isa, Noise, Stream};
 use elbo_kernels::par::for_each_mut;
@@ -42,7 +43,7 @@ pub struct AggregatePosterior {
     pub marginal_kl: f64,
     /// KL(q(z) ‖ Π_j q(z_j)).
     pub total_correlation: f64,
-    /// Σ_j KL(q(z_j) ‖ p(z_j)): `marginal_kl` − `total_correlation`; none of a mixture prior, which is no product.
+    /// Σ_j KL(q(z_j) ‖ p(z_j)): `marginal_kl` − `total_correlation`; none of a mixture or flow prior, which is no product.
     pub dimension_kl: Option<f64>,
 }
 
@@ -116,17 +117,20 @@ struct Work {
     /// The draw as a mixture prior takes it, (1, L), and its shares there, (1, C).
     row: Buffer<f32>,
     shares: Buffer<f32>,
+    /// What a flow prior works in.
+    flow: Cache<f32>,
 }
 
 impl Work {
     fn new(posteriors: &Posteriors, prior: &PriorSampler<f32>) -> Self {
         let (latent, count) = (posteriors.mean.len() / posteriors.count, posteriors.count);
         let components = match prior {
-            PriorSampler::StandardNormal => 0,
+            PriorSampler::StandardNormal | PriorSampler::Flow(_) => 0,
             PriorSampler::Mixture(components) => components.count(),
         };
+        let flow = if let PriorSampler::Flow(flow) = prior { flow.cache(1) } else { Cache::default() };
         let (joint, one) = (vec![0.0; count], vec![0.0; count]);
-        Work { z: vec![0.0; latent], joint, one, row: Buffer::new(1, latent), shares: Buffer::new(1, components) }
+        Work { z: vec![0.0; latent], joint, one, row: Buffer::new(1, latent), shares: Buffer::new(1, components), flow }
     }
 }
 
@@ -175,6 +179,12 @@ fn log_prior(prior: &PriorSampler<f32>, work: &mut Work) -> f64 {
             work.row.rows_mut(1).row(0).iter_mut().zip(&work.z).for_each(|(to, z)| *to = *z as f32);
             let mut out = [0.0];
             components.log_prob(work.row.rows(1), work.shares.rows_mut(1), &mut out);
+            f64::from(out[0])
+        }
+        PriorSampler::Flow(flow) => {
+            work.row.rows_mut(1).row(0).iter_mut().zip(&work.z).for_each(|(to, z)| *to = *z as f32);
+            let mut out = [0.0];
+            flow.log_prob(work.row.rows(1), &mut out, &mut work.flow);
             f64::from(out[0])
         }
     }

@@ -203,6 +203,7 @@ impl TrainConfig {
         let hidden = hidden.iter().sum::<usize>();
         let row =
             (2 * (hidden + latent + eta)).saturating_mul(self.samples).saturating_add(2 * (hidden + latent) + inputs);
+        let row = row.saturating_add(prior.activations(*latent).saturating_mul(self.samples));
         // Each component of a mixture is a row, and has a share in each sample.
         let components = (prior.components() as u64)
             .saturating_mul((2 * (hidden + latent + inputs) as u64).saturating_add((rows * self.samples) as u64));

@@ -167,7 +167,7 @@ fn draws_have_the_mixture_s_moments() {
 /// As for other sampled objectives; and what is summed over the rows of a batch has as many roundings more.
 const F32_BOUND: f64 = 2e-4;
 
-fn check(config: &VaeConfig, estimator: &dyn elbo::estimator::AnyEstimator, beta: f64, what: &str) {
+pub fn check(config: &VaeConfig, estimator: &dyn elbo::estimator::AnyEstimator, beta: f64, what: &str) {
     for c in check_vae(config, estimator, beta, 4, 7).unwrap() {
         let check = &c.check;
         assert!(check.passed(), "{what}, {}: {:.1e} at {}", check.name, check.worst, check.at);

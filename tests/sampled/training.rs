@@ -112,6 +112,7 @@ fn a_step_allocates_nothing_after_the_first() {
         (PriorKind::StandardNormal, Corruption::None),
         (PriorKind::Vamp(70), Corruption::Mask(0.3)),
         (PriorKind::Mixture(5), Corruption::Noise(0.1)),
+        (PriorKind::Flow(3, Some(9)), Corruption::None),
     ] {
         let mut config = config(IWAE, 5, DREG);
         config.vae.prior = prior;
@@ -141,7 +142,7 @@ fn priors_train_in_either_precision() {
         run(&config, 130, exec(2)).1.last().unwrap().train.neg_elbo
     };
     let standard = last(PriorKind::StandardNormal, Precision::F32);
-    for prior in [PriorKind::Vamp(30), PriorKind::Mixture(8)] {
+    for prior in [PriorKind::Vamp(30), PriorKind::Mixture(8), PriorKind::Flow(3, None)] {
         for precision in [Precision::F32, Precision::Bf16] {
             let found = last(prior, precision);
             assert!(found < standard + 0.5, "{prior} in {precision}: {found}, standard {standard}");

@@ -71,9 +71,21 @@ pub const ROWS: &[Row] = &[
             lab.train(&format!("--epochs 200 --prior {prior}")).lines[199].heldout.unwrap().neg_elbo.unwrap()
         };
         let standard = long("standard");
-        for prior in ["vamp:20", "mixture:4"] {
+        for prior in ["vamp:20", "mixture:4", "flow:4"] {
             assert!(long(prior) < standard - 0.3, "{prior}: {}, {standard}", long(prior));
         }
+        let [flow, wide] = ["flow:3:8", "flow:3"].map(|prior| lab.train(&format!("--prior {prior}")));
+        assert_eq!(
+            (flow.shape("prior.2.hidden.weight"), flow.shape("prior.1.affine.weight")),
+            (vec![8, 2], vec![4, 8])
+        );
+        assert_eq!(wide.shape("prior.0.hidden.weight"), [64, 2], "as wide as the latents ask for");
+        assert!(flow.stderr.contains("flow:3:8 prior"), "{}", flow.stderr);
+        let start = lab.train(&format!("{STILL} --prior flow:3:8")).tensor("prior.0.affine.weight");
+        let moved = flow.tensor("prior.0.affine.weight");
+        assert!(start.iter().all(|w| w.abs() < 1e-20) && moved.iter().any(|w| w.abs() > 1e-3), "and is learned");
+        let ran = crate::support::elbo(lab.at(), "train set --prior flow:4 --latent 1 --out none");
+        assert!(ran.code == 2 && ran.stderr.contains("--latent 2 or more"), "{}", ran.stderr);
         let ran = crate::support::elbo(lab.at(), "train set --prior vamp:201 --out none");
         assert!(ran.code == 2 && ran.stderr.contains("201 pseudo-inputs"), "{}", ran.stderr);
     }),
@@ -135,16 +147,17 @@ pub const ROWS: &[Row] = &[
         assert!(both.code == 2 && both.stderr.contains("both normalised and clipped"), "{}", both.stderr);
     }),
     ("import", "--prior", |lab| {
-        let run = lab.train("--prior vamp:5");
-        lab.elbo(&format!("export {} --to vamp.safetensors", run.path.display()));
-        let args = "import vamp.safetensors --hidden 16 --latent 3 --out vamp";
-        let found = lab.elbo(&format!("{args} --prior vamp:5 --json")).json();
-        assert_eq!(found["digest"], run.digest.as_str(), "pseudo-inputs come in like every parameter");
-        assert_eq!(
-            crate::support::elbo(lab.at(), &format!("{args} --overwrite")).code,
-            2,
-            "and are not left out unsaid"
-        );
+        for (name, prior) in [("vamp", "vamp:5"), ("flow", "flow:3:8")] {
+            let run = lab.train(&format!("--prior {prior}"));
+            lab.elbo(&format!("export {} --to {name}.safetensors", run.path.display()));
+            let args = format!("import {name}.safetensors --hidden 16 --latent 3 --out {name}");
+            let found = lab.elbo(&format!("{args} --prior {prior} --json")).json();
+            assert_eq!(found["digest"], run.digest.as_str(), "a prior's parameters come in like every other");
+            let without = crate::support::elbo(lab.at(), &format!("{args} --overwrite"));
+            assert_eq!(without.code, 2, "and are not left out unsaid");
+            let told = lab.elbo(&format!("info {}", run.path.display())).stdout;
+            assert!(told.contains(prior), "{told}");
+        }
     }),
     ("import", "--log-variance", |lab| {
         lab.elbo(&format!("export {} --to free.safetensors", lab.train("").path.display()));
@@ -219,13 +232,17 @@ pub const ROWS: &[Row] = &[
         assert!(ran.code == 2 && ran.stderr.contains("between 0 and 1"), "{}", ran.stderr);
     }),
     ("bench", "--prior", |lab| {
-        let ran = lab.elbo(&format!("{BENCH} --prior vamp:5"));
-        assert!((ran.stderr.clone() + &ran.stdout).contains("vamp:5 prior"), "{}", ran.stderr);
+        for prior in ["vamp:5", "flow:2:8"] {
+            let ran = lab.elbo(&format!("{BENCH} --prior {prior}"));
+            assert!((ran.stderr.clone() + &ran.stdout).contains(&format!("{prior} prior")), "{}", ran.stderr);
+        }
     }),
     ("gradcheck", "--prior", |lab| {
-        let report = gradcheck_json(lab, "--prior vamp:3");
-        let names = report["checks"].as_array().unwrap().iter().map(|c| c["name"].clone());
-        assert!(report["passed"] == true && names.collect::<Vec<_>>().contains(&"prior.pseudo_inputs".into()));
+        for (prior, parameter) in [("vamp:3", "prior.pseudo_inputs"), ("flow:2:3", "prior.1.hidden.weight")] {
+            let report = gradcheck_json(lab, &format!("--prior {prior}"));
+            let names = report["checks"].as_array().unwrap().iter().map(|c| c["name"].clone());
+            assert!(report["passed"] == true && names.collect::<Vec<_>>().contains(&parameter.into()), "{report}");
+        }
     }),
     ("gradcheck", "--objective", |lab| {
         let [elbo, iwae] = ["elbo", "iwae"].map(|o| gradcheck_json(lab, &format!("--objective {o} --samples 3")));
