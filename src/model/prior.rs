@@ -213,6 +213,8 @@ impl Vae {
                 b.d_prior[0].rows_mut(n).row(r).copy_from_slice(mean);
                 b.d_prior[1].rows_mut(n).row(r).copy_from_slice(log_variance);
                 b.d_prior[2].rows_mut(n).row(r)[0] = logit;
+                // No encoder made them, so its bias learns nothing of them.
+                d_eta.row(r).fill(F::ZERO);
             }
         }
         lap(Stage::Latent, None);
