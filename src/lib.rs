@@ -63,6 +63,7 @@ mod error;
 pub mod estimator;
 #[cfg(feature = "files")]
 pub mod files;
+pub mod flow;
 pub mod gradcheck;
 pub mod layer;
 pub mod model;

@@ -4,14 +4,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room and the rooms it may use.
-const ROOMS: [(&str, &[&str]); 13] = [
+const ROOMS: [(&str, &[&str]); 14] = [
     ("tensor", &["layer", "density"]), // `Real` names the traits that it lends its scalar to
     ("layer", &["tensor"]),
     ("density", &["tensor", "layer"]), // a likelihood's memory and parameters are kept as a layer's are
+    ("flow", &["tensor", "layer"]),
     ("optim", &["tensor"]),
     ("data", &["tensor"]),
     ("estimator", &["tensor"]),
-    ("model", &["tensor", "layer", "density", "estimator"]),
+    ("model", &["tensor", "layer", "density", "flow", "estimator"]),
     ("gradcheck", &["tensor", "layer", "density", "estimator", "model"]),
     ("files", &[]),
     ("report", &["files"]),
