@@ -8,9 +8,9 @@ const ROOMS: [(&str, &[&str]); 14] = [
     ("tensor", &["layer", "density"]), // `Real` names the traits that it lends its scalar to
     ("layer", &["tensor"]),
     ("density", &["tensor", "layer"]), // a likelihood's memory and parameters are kept as a layer's are
+    ("flow", &["tensor", "layer"]),
     ("optim", &["tensor"]),
     ("data", &["tensor"]),
-    ("flow", &["tensor", "layer"]),
     ("estimator", &["tensor"]),
     ("model", &["tensor", "layer", "density", "flow", "estimator"]),
     ("gradcheck", &["tensor", "layer", "density", "estimator", "model"]),

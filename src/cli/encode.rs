@@ -3,7 +3,7 @@
 use super::Common;
 use super::model::{DataArgs, Subject};
 use super::output::Output;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::task;
 use std::path::PathBuf;
 
@@ -14,7 +14,9 @@ Examples:
   elbo encode runs/f fashion-mnist --out z.npy
   elbo encode runs/f table.csv --split all --out z.csv --with-variance
 
-Rows keep their order. The columns are z0, z1, … and, with --with-variance, log_variance0, …")]
+Rows keep their order. The columns are z0, z1, … and, with --with-variance, log_variance0, …
+Under a flow (--posterior planar or iaf) z is the base's mean taken through the flow, which is not the
+mean of z, and there are no variances.")]
 pub struct Encode {
     /// A run's folder, or a model's file
     run: PathBuf,
@@ -35,6 +37,11 @@ impl Encode {
         let console = self.common.console();
         let output = Output::new(&self.out, None, true)?;
         let subject = Subject::load(&self.run, &self.common)?;
+        let posterior = subject.saved.vae.config().posterior;
+        if self.with_variance && !posterior.is_gaussian() {
+            return Err(Error::input(format!("the variances of a posterior {posterior} have no closed form"))
+                .hint("leave --with-variance out"));
+        }
         let rows = subject.rows(&self.data)?;
         let examples = subject.examples(&rows)?;
         subject.introduce(&console, &rows);

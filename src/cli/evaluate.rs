@@ -3,6 +3,7 @@
 use super::Common;
 use super::console::count;
 use super::model::{DataArgs, Subject};
+use crate::density::PosteriorKind;
 use crate::error::Result;
 use crate::estimator::ObjectiveKind;
 use crate::model::{Corruption, Draw};
@@ -66,21 +67,25 @@ impl Evaluate {
         let draw = Draw { noise: Noise::new(seed), stream: Stream::Evaluate, step: 0 };
         let mut inference = subject.inference().corrupted(corruption, draw);
         let report = task::evaluate_trained(&mut inference, &examples, seed, self.samples, &objective)?;
-        let aggregate = task::aggregate_posterior(&mut inference, &examples, seed)?;
+        let posterior = subject.saved.vae.config().posterior;
+        let aggregate = match posterior {
+            PosteriorKind::Diagonal => Some(task::aggregate_posterior(&mut inference, &examples, seed)?),
+            _ => None,
+        };
         let mut json = json!({
             "neg_elbo": report.neg_elbo,
             "reconstruction": report.reconstruction,
             "kl": report.kl,
             "kl_per_latent": report.kl_per_latent,
             "active_units": report.active_units,
-            "aggregate": {
+            "aggregate": aggregate.map(|aggregate| json!({
                 "rows": aggregate.rows,
                 "kl": aggregate.kl,
                 "mutual_information": aggregate.mutual_information,
                 "marginal_kl": aggregate.marginal_kl,
                 "total_correlation": aggregate.total_correlation,
                 "dimension_kl": aggregate.dimension_kl,
-            },
+            })),
             "rows": report.rows,
             "data": rows.name,
             "split": rows.split.name(),
@@ -104,7 +109,14 @@ impl Evaluate {
         if let Some(bits) = report.bits_per_dimension {
             json["bits_per_dimension"] = bits.into();
         }
-        console.report(&json, text(&report, &label(info)) + &parts(&report, &aggregate))
+        let together = match &aggregate {
+            Some(aggregate) => parts(&report, aggregate),
+            None => format!(
+                "{}\nfigures of the posteriors together are of diagonal ones, and these are {posterior}",
+                by_latent(&report)
+            ),
+        };
+        console.report(&json, text(&report, &label(info)) + &together)
     }
 }
 
@@ -130,16 +142,20 @@ fn text(r: &EvaluationReport, label: &str) -> String {
     text
 }
 
+/// How the KL falls into parts by latent, where it has such.
+fn by_latent(r: &EvaluationReport) -> String {
+    if r.kl_per_latent.is_empty() {
+        return String::new();
+    }
+    let mut kl = r.kl_per_latent.clone();
+    kl.sort_unstable_by(|a, b| b.total_cmp(a));
+    let shown: Vec<String> = kl.iter().take(MOST_LATENTS).map(|kl| format!("{kl:.2}")).collect();
+    let rest = if kl.len() > MOST_LATENTS { " …" } else { "" };
+    format!("\nKL of each latent, greatest first: {}{rest}", shown.join(" "))
+}
+
 /// How the KL falls into parts: by latent, and of the posteriors together.
 fn parts(r: &EvaluationReport, a: &AggregatePosterior) -> String {
-    let mut text = String::new();
-    if !r.kl_per_latent.is_empty() {
-        let mut kl = r.kl_per_latent.clone();
-        kl.sort_unstable_by(|a, b| b.total_cmp(a));
-        let shown: Vec<String> = kl.iter().take(MOST_LATENTS).map(|kl| format!("{kl:.2}")).collect();
-        let rest = if kl.len() > MOST_LATENTS { " …" } else { "" };
-        text += &format!("\nKL of each latent, greatest first: {}{rest}", shown.join(" "));
-    }
     let to_prior = match a.dimension_kl {
         Some(by_dimension) => {
             format!("total correlation {:.4} + KL by dimension {by_dimension:.4}", a.total_correlation)
@@ -147,8 +163,9 @@ fn parts(r: &EvaluationReport, a: &AggregatePosterior) -> String {
         None => format!("KL of them together {:.4} (total correlation {:.4})", a.marginal_kl, a.total_correlation),
     };
     let (rows, most) = (count(a.rows, "row"), (a.rows as f64).ln());
-    text + &format!(
-        "\nposteriors of {rows}, a draw of each: KL {:.4} = mutual information {:.4} (at most {most:.4}) + {to_prior}",
-        a.kl, a.mutual_information
-    )
+    by_latent(r)
+        + &format!(
+            "\nposteriors of {rows}, a draw of each: KL {:.4} = mutual information {:.4} (at most {most:.4}) + {to_prior}",
+            a.kl, a.mutual_information
+        )
 }

@@ -4,7 +4,7 @@ use super::console::count;
 use super::output::Output;
 use super::{Common, Console, MemoryArgs};
 use crate::data::{Binarize, Dataset, ImageShape, Split, Validation, View, load_within};
-use crate::density::PriorKind;
+use crate::density::{PosteriorKind, PriorKind};
 use crate::error::{Error, Result};
 use crate::layer::activation_name;
 use crate::model::{Hidden, Inference, Norm, Vae};
@@ -216,6 +216,10 @@ pub fn describe_network(vae: &Vae) -> String {
         PriorKind::StandardNormal => String::new(),
         prior => format!("{prior} prior, "),
     };
+    let posterior = match config.posterior {
+        PosteriorKind::Diagonal => String::new(),
+        posterior => format!("{posterior} posterior, "),
+    };
     let network = format!("{}: {widths}, {layer}{norm}{residual}{dropout}", config.preset);
-    format!("{network}, {} likelihood, {prior}{parameters} parameters", config.likelihood)
+    format!("{network}, {} likelihood, {prior}{posterior}{parameters} parameters", config.likelihood)
 }

@@ -40,6 +40,9 @@ pub struct Network {
     /// flow:COUPLINGS (a normalizing flow; flow:COUPLINGS:WIDTH also says how wide its nets are)
     #[arg(long, help_heading = "Network", value_name = "NAME")]
     prior: Option<String>,
+    /// q(z|x): diagonal, full (any covariance), planar:STEPS or iaf:STEPS (flows on the diagonal one)
+    #[arg(long, help_heading = "Network", value_name = "NAME")]
+    posterior: Option<String>,
     /// Two numbers between which the posterior's log-variances are kept, such as -6,2
     #[arg(long, help_heading = "Network", value_name = "LOW,HIGH", value_parser = pair, allow_hyphen_values = true)]
     log_variance: Option<[f64; 2]>,
@@ -63,6 +66,7 @@ impl Network {
             heads: self.heads.clone(),
             likelihood: self.likelihood.clone(),
             prior: self.prior.clone(),
+            posterior: self.posterior.clone(),
             log_variance: self.log_variance,
             init: self.init.clone(),
             ..Settings::default()

@@ -10,6 +10,7 @@ mod columns;
 mod continuous_bernoulli;
 mod discretized_logistic;
 mod domain;
+mod full_gaussian;
 mod gaussian;
 mod kind;
 mod laplace;
@@ -18,6 +19,7 @@ mod multinomial;
 mod negative_binomial;
 mod poisson;
 mod posterior;
+mod posterior_kind;
 mod prior;
 mod prior_kind;
 mod special;
@@ -31,6 +33,7 @@ pub use columns::{Column, Columns, Learned, Numbers};
 pub use continuous_bernoulli::ContinuousBernoulli;
 pub use discretized_logistic::DiscretizedLogistic;
 pub use domain::Domain;
+pub use full_gaussian::FullGaussian;
 pub use gaussian::{Gaussian, Variance};
 pub use kind::LikelihoodKind;
 pub use laplace::Laplace;
@@ -39,6 +42,7 @@ pub use multinomial::Multinomial;
 pub use negative_binomial::NegativeBinomial;
 pub use poisson::Poisson;
 pub use posterior::DiagonalGaussian;
+pub use posterior_kind::PosteriorKind;
 pub use prior::StandardNormal;
 pub use prior_kind::PriorKind;
 pub use student_t::StudentT;
@@ -118,8 +122,8 @@ pub trait Posterior<F: Real>: Debug + Send + Sync {
     /// `out[r] = log q(z_r | η)` of `z = T(ε; η)`, in nats.
     fn log_prob_of(&self, eta: Mat<F>, eps: Mat<F>, out: &mut [F]);
     /// Adds to `deta` what [`log_prob_of`](Self::log_prob_of) says of η: `path[r]` times its derivative through z, and
-    /// `score[r]` times that at a fixed z.
-    fn log_prob_of_grad(&self, eta: Mat<F>, eps: Mat<F>, path: &[F], score: &[F], deta: MatMut<F>);
+    /// `score[r]` times that at a fixed z. `work` is memory, (n·k, L).
+    fn log_prob_of_grad(&self, eta: Mat<F>, eps: Mat<F>, path: &[F], score: &[F], work: MatMut<F>, deta: MatMut<F>);
 }
 
 /// `p(z)`, with the posterior's KL to it where that has a closed form.

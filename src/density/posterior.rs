@@ -156,7 +156,7 @@ impl<F: Real> Posterior<F> for DiagonalGaussian {
             *out = F::from_f64(-0.5 * (constant + log_variances + squares));
         }
     }
-    fn log_prob_of_grad(&self, eta: Mat<F>, eps: Mat<F>, path: &[F], score: &[F], mut deta: MatMut<F>) {
+    fn log_prob_of_grad(&self, eta: Mat<F>, eps: Mat<F>, path: &[F], score: &[F], _: MatMut<F>, mut deta: MatMut<F>) {
         let k = samples_per_row(eta.rows(), eps.rows());
         let half = F::from_f64(0.5);
         for r in 0..eps.rows() {

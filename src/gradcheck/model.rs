@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::estimator::{AnyEstimator, Estimator};
 use crate::layer::Sides;
 use crate::model::{Draw, Vae, VaeConfig, Workspace};
-use crate::tensor::{Exec, Noise, Par, Params, Real, Slab, Slot, Stream};
+use crate::tensor::{Entry, Exec, Noise, Par, Params, Real, Slab, Slot, Stream};
 use rand::Rng;
 use rand_distr::StandardNormal;
 
@@ -91,8 +91,8 @@ pub fn check_vae(
 ) -> Result<Vec<VaeCheck>> {
     let vae = Vae::new(config)?;
     if !config.closed_form() && !Estimator::<f64>::sampled(estimator) {
-        return Err(Error::input(format!("the prior {} has no KL in closed form", config.prior))
-            .hint("check an objective whose KL is sampled"));
+        let what = format!("a {} posterior has no KL in closed form to the prior {}", config.posterior, config.prior);
+        return Err(Error::input(what).hint("check an objective whose KL is sampled"));
     }
     let (noise, ex) = (Noise::new(seed), Exec::sequential()?);
     let x = example(vae.likelihood::<f64>().domain(), rows, config.inputs, &noise);
@@ -119,18 +119,19 @@ pub fn check_vae(
     };
 
     let mut checks = Vec::new();
-    for entry in vae.layout().entries() {
+    // Of an autoregressive flow over one latent a mask covers all of a weight.
+    for entry in vae.layout().entries().iter().filter(|entry| places(entry).next().is_some()) {
         let mut check = Check::new(&entry.name);
         if vae.layout().count() > MOST_COORDINATES {
-            along_directions(&mut check, &[entry.slot], &mut params, &gradient, &noise, &mut value);
+            along_directions(&mut check, &[entry], &mut params, &gradient, &noise, &mut value);
         } else {
-            by_coordinate(&mut check, entry.slot, &mut params, &gradient, &mut value);
+            by_coordinate(&mut check, entry, &mut params, &gradient, &mut value);
         }
         checks.push(VaeCheck { check, f32_error: distance(single.slot(&entry.slot), gradient.slot(&entry.slot)) });
     }
-    let slots: Vec<Slot> = vae.layout().entries().iter().map(|e| e.slot).collect();
+    let entries: Vec<&Entry> = vae.layout().entries().iter().collect();
     let mut all = Check::new("all parameters");
-    along_directions(&mut all, &slots, &mut params, &gradient, &noise, &mut value);
+    along_directions(&mut all, &entries, &mut params, &gradient, &noise, &mut value);
     checks.push(VaeCheck { check: all, f32_error: distance(single.data(), gradient.data()) });
     Ok(checks)
 }
@@ -144,20 +145,26 @@ fn distance(found: &[f64], expected: &[f64]) -> f64 {
 
 type Function<'a> = dyn FnMut(&Params<f64>) -> Value + 'a;
 
-fn by_coordinate(check: &mut Check, slot: Slot, params: &mut Params<f64>, gradient: &Slab<f64>, f: &mut Function) {
+/// The places of a parameter that are there, as (slot, row, column).
+fn places(entry: &Entry) -> impl Iterator<Item = (Slot, usize, usize)> {
+    let (slot, mask) = (entry.slot, entry.mask);
+    let all = (0..slot.rows()).flat_map(move |row| (0..slot.cols()).map(move |col| (slot, row, col)));
+    all.filter(move |(_, row, col)| mask.is_none_or(|mask| mask.keeps(*row, *col)))
+}
+
+fn by_coordinate(check: &mut Check, entry: &Entry, params: &mut Params<f64>, gradient: &Slab<f64>, f: &mut Function) {
+    let slot = entry.slot;
     let floor = floor(gradient.slot(&slot));
-    for row in 0..slot.rows() {
-        for col in 0..slot.cols() {
-            let start = params.values().get(&slot, row, col);
-            let mut at = |t: f64| {
-                params.values_mut().set(&slot, row, col, start + t);
-                params.refresh(Par::Sequential);
-                f(params)
-            };
-            let numeric = differentiate(&mut at);
-            at(0.0);
-            check.compare(|| format!("[{col}, {row}]"), gradient.get(&slot, row, col), numeric, floor);
-        }
+    for (_, row, col) in places(entry) {
+        let start = params.values().get(&slot, row, col);
+        let mut at = |t: f64| {
+            params.values_mut().set(&slot, row, col, start + t);
+            params.refresh(Par::Sequential);
+            f(params)
+        };
+        let numeric = differentiate(&mut at);
+        at(0.0);
+        check.compare(|| format!("[{col}, {row}]"), gradient.get(&slot, row, col), numeric, floor);
     }
 }
 
@@ -166,21 +173,18 @@ fn by_coordinate(check: &mut Check, slot: Slot, params: &mut Params<f64>, gradie
 /// drown in the rounding of the objective.
 fn along_directions(
     check: &mut Check,
-    slots: &[Slot],
+    entries: &[&Entry],
     params: &mut Params<f64>,
     gradient: &Slab<f64>,
     noise: &Noise,
     f: &mut Function,
 ) {
     let start = params.clone();
-    let places: Vec<(Slot, usize, usize)> = slots
-        .iter()
-        .flat_map(|&s| (0..s.rows()).flat_map(move |row| (0..s.cols()).map(move |col| (s, row, col))))
-        .collect();
+    let places: Vec<(Slot, usize, usize)> = entries.iter().flat_map(|entry| places(entry)).collect();
     let g: Vec<f64> = places.iter().map(|(slot, row, col)| gradient.get(slot, *row, *col)).collect();
     let norm = |v: &[f64]| v.iter().map(|x| x * x).sum::<f64>().sqrt().max(f64::MIN_POSITIVE);
     for k in 0..DIRECTIONS {
-        let mut rng = noise.rng(Stream::Check, 2, slots[0].index() as u64, k as u64);
+        let mut rng = noise.rng(Stream::Check, 2, entries[0].slot.index() as u64, k as u64);
         let random: Vec<f64> = g.iter().map(|_| rng.sample(StandardNormal)).collect();
         let (of_random, of_g) = (norm(&random), norm(&g));
         let direction: Vec<f64> = random.iter().zip(&g).map(|(r, g)| r / of_random + g / of_g).collect();

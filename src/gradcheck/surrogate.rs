@@ -1,7 +1,7 @@
 //! The function whose gradient an estimator gives that leaves out, on purpose, a part of its value's.
 
 use super::Value;
-use crate::density::{Components, Posterior, Prior};
+use crate::density::{Components, Prior};
 use crate::estimator::{Batch, Estimator, Weights};
 use crate::layer::Sides;
 use crate::model::{Block, Draw, Vae};
@@ -70,7 +70,7 @@ impl<'a> Surrogate<'a> {
         let direct = |term: &[f64], weights: &[f64]| term.iter().zip(weights).map(|(t, w)| t * w).sum::<f64>();
 
         vae.encode(isa, p, moving);
-        vae.sample(isa, moving);
+        vae.sample(isa, p, moving);
         vae.decode(isa, &self.params, moving);
         vae.log_px(isa, &self.params, moving);
         vae.decode(isa, p, fixed);
@@ -95,10 +95,16 @@ impl<'a> Surrogate<'a> {
                 sum += through(out, &w.log_pz);
             }
         }
-        vae.posterior().log_prob(isa, moving.z.rows(many), fixed.eta.rows(n), out);
-        sum += through(out, &w.log_qz);
-        vae.posterior().log_prob(isa, fixed.z.rows(many), moving.eta.rows(n), out);
-        sum += direct(out, &w.score);
+        if vae.posterior().is_gaussian() {
+            vae.posterior().log_prob(isa, moving.z.rows(many), fixed.eta.rows(n), out);
+            sum += through(out, &w.log_qz);
+            vae.posterior().log_prob(isa, fixed.z.rows(many), moving.eta.rows(n), out);
+            sum += direct(out, &w.score);
+        } else {
+            // Both ways at once, which of a flow have one weight.
+            vae.log_densities(isa, p, moving, None);
+            sum += direct(&moving.terms.log_qz, &w.score);
+        }
         let mut sides = Sides::default();
         vae.kinks(moving, &mut sides);
         vae.kinks(fixed, &mut sides);

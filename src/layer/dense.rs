@@ -7,7 +7,7 @@
 
 use super::{Activation, Cache, Gradient, Init, InitScheme, Layer, Sides};
 use crate::tensor::profile::{Stage, lap};
-use crate::tensor::{Buffer, Isa, Layout, Mat, Params, Real, Slot};
+use crate::tensor::{Buffer, Isa, Layout, Mask, Mat, Params, Real, Slot};
 use elbo_kernels::activation;
 
 /// `Y = f(X W + b)`.
@@ -36,6 +36,22 @@ impl Dense {
     ) -> Self {
         Dense {
             weight: layout.weight("weight", inputs, outputs, weight),
+            bias: layout.vector("bias", outputs, bias),
+            activation,
+        }
+    }
+    /// The same with a weight of which only the entries of a mask are there.
+    pub fn masked(
+        layout: &mut Layout,
+        inputs: usize,
+        outputs: usize,
+        activation: Activation,
+        init: InitScheme,
+        mask: Mask,
+    ) -> Self {
+        let (weight, bias) = init.dense(inputs, outputs);
+        Dense {
+            weight: layout.masked_weight("weight", inputs, outputs, weight, mask),
             bias: layout.vector("bias", outputs, bias),
             activation,
         }

@@ -17,7 +17,7 @@ pub struct Block<F> {
     pub x: Input<F>,
     /// What the encoder sees of them, if that is something else.
     pub(super) seen: Option<Input<F>>,
-    /// The posterior's parameters, (n, 2L), and their gradient.
+    /// The posterior's parameters, (n, E), and their gradient: means, log-variances, and what else it takes.
     pub eta: Buffer<F>,
     pub(super) d_eta: Buffer<F>,
     /// Standard noise, (n·k, L).
@@ -25,6 +25,9 @@ pub struct Block<F> {
     /// Latents, (n·k, L), and their gradient.
     pub z: Buffer<F>,
     pub(super) dz: Buffer<F>,
+    /// What a flow left of its draws: its log-determinants, (n·k), and its memory.
+    pub(super) log_det: Vec<f64>,
+    pub(super) posterior: Cache<F>,
     /// The likelihood's parameters, (n·k, E); a backward pass overwrites them with their gradient.
     pub out: Buffer<F>,
     /// Of a block of components of a mixture prior, which has no samples: the first of them.
@@ -60,7 +63,7 @@ const LEAST_ROWS: usize = 8;
 impl<F: Real> Block<F> {
     /// Memory for at most `capacity` rows of `samples` samples each.
     pub fn new(vae: &Vae, capacity: usize, samples: usize) -> Self {
-        let (latent, eta) = (vae.config().latent, 2 * vae.config().latent);
+        let (latent, eta) = (vae.config().latent, vae.posterior.eta_cols());
         let many = capacity * samples;
         let likelihood = F::likelihood(&*vae.likelihood);
         let components = if samples == 0 { capacity } else { 0 };
@@ -75,6 +78,8 @@ impl<F: Real> Block<F> {
             eps: Buffer::new(many, latent),
             z: Buffer::new(many, latent),
             dz: Buffer::new(many, latent),
+            log_det: vae.posterior.log_dets(many),
+            posterior: vae.posterior.cache(many),
             out: Buffer::new(many, likelihood.eta_cols()),
             first: 0,
             shares: Buffer::new(if count > 0 { many } else { 0 }, count),

@@ -1,6 +1,6 @@
 //! Which network: the published presets, and any of them resized.
 
-use crate::density::{LikelihoodKind, PriorKind};
+use crate::density::{LikelihoodKind, PosteriorKind, PriorKind};
 use crate::error::{Error, Result};
 use crate::layer::{Activation, InitScheme};
 
@@ -68,7 +68,10 @@ pub struct VaeConfig {
     pub likelihood: LikelihoodKind,
     /// p(z).
     pub prior: PriorKind,
-    /// Between which numbers the posterior's log-variances are kept; anywhere, if none are given.
+    /// q(z|x).
+    pub posterior: PosteriorKind,
+    /// Between which numbers the posterior's log-variances are kept; anywhere, if none are given. Of a full covariance they are
+    /// those of each latent given the ones before it, of a flow those of its base.
     pub log_variance: Option<[f64; 2]>,
     /// Initial parameters.
     pub init: InitScheme,
@@ -198,6 +201,7 @@ impl Preset {
             heads: self.heads,
             likelihood: self.likelihood,
             prior: PriorKind::StandardNormal,
+            posterior: PosteriorKind::Diagonal,
             log_variance: None,
             init: self.init,
         }
@@ -210,7 +214,21 @@ const MOST_PARAMETERS: usize = 1 << 31;
 impl VaeConfig {
     /// Whether the posterior's KL to the prior has a closed form; where it has none, an objective's terms are sampled.
     pub fn closed_form(&self) -> bool {
-        self.prior.closed_form()
+        self.prior.closed_form() && self.posterior.is_gaussian()
+    }
+    /// Whether a row's KL, or an upper bound on it, is to be had without a draw.
+    pub fn kl_without_draws(&self) -> bool {
+        self.posterior == PosteriorKind::Diagonal || self.closed_form()
+    }
+    /// Hidden units of an autoregressive flow's networks: as many as the encoder's last hidden layer has, or without one twice as
+    /// many as latents.
+    pub fn flow_width(&self) -> usize {
+        self.hidden.last().map_or(self.latent.saturating_mul(2), |width| *width)
+    }
+    /// Columns E of the encoder's output η: means, log-variances, and what else the posterior takes.
+    pub fn posterior_columns(&self) -> usize {
+        let more = self.posterior.more_columns(self.latent, self.flow_width());
+        self.latent.saturating_mul(2).saturating_add(more)
     }
     /// Whether a network can be built from it.
     ///
@@ -226,11 +244,19 @@ impl VaeConfig {
             ))
             .hint("--dropout 0.2, for example"));
         }
+        self.posterior.check()?;
         if let Some([low, high]) = self.log_variance
             && !(low.is_finite() && high.is_finite() && low < high)
         {
             return Err(Error::input(format!("log-variances cannot lie between {low} and {high}"))
                 .hint("--log-variance=-6,2, for example"));
+        }
+        if self.posterior != PosteriorKind::Diagonal && matches!(self.prior, PriorKind::Vamp(_)) {
+            return Err(Error::input(format!(
+                "the components of the prior {} are the encoder's posteriors, and {} ones have no density in closed form here",
+                self.prior, self.posterior
+            ))
+            .hint("--prior mixture:500 has components of its own; or leave --posterior out"));
         }
         let positive = |what: &str, n: usize, flag: &str| match n {
             0 => Err(Error::input(format!("{what} must be at least 1, not 0")).hint(flag.to_string())),
@@ -244,17 +270,19 @@ impl VaeConfig {
         }
         let eta = self.likelihood.eta_cols(self.inputs);
         let widths = || self.hidden.iter().copied();
-        let encoder = [self.inputs].into_iter().chain(widths()).chain([self.latent.saturating_mul(2)]);
+        let encoder = [self.inputs].into_iter().chain(widths()).chain([self.posterior_columns()]);
         let decoder = [self.latent].into_iter().chain(widths().rev()).chain([eta]);
         let product = |w: Vec<usize>| {
             w.windows(2).try_fold(0usize, |sum, p| sum.checked_add(p[0].checked_add(1)?.checked_mul(p[1])?))
         };
         let parameters = product(encoder.collect()).zip(product(decoder.collect())).map(|(a, b)| a.saturating_add(b));
-        let prior = self.prior.parameters(self.inputs, self.latent);
+        let posterior = self.posterior.parameters(self.latent, self.flow_width());
+        let prior = self.prior.parameters(self.inputs, self.latent).saturating_add(posterior);
         match parameters.map(|n| n.saturating_add(prior)) {
             Some(n) if n <= MOST_PARAMETERS => Ok(()),
-            _ => Err(Error::input("the network would have more than 2^31 parameters")
-                .hint("choose a smaller --hidden or --latent, fewer columns or components of the prior")),
+            _ => Err(Error::input("the network would have more than 2^31 parameters").hint(
+                "choose a smaller --hidden or --latent, fewer columns, components of the prior or steps of a flow",
+            )),
         }
     }
 }

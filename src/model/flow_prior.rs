@@ -168,7 +168,7 @@ impl Vae {
             for r in 0..n {
                 eps.row(r).iter_mut().zip(point).for_each(|(eps, e)| *eps = F::from_f64(sign * e));
             }
-            self.sample(isa, b);
+            self.sample(isa, p, b);
             self.log_densities(isa, p, b, None);
             for r in 0..n {
                 let difference = b.terms.log_qz[r].to_f64() - b.terms.log_pz[r].to_f64();

@@ -4,7 +4,7 @@
 
 use super::infer::{Rows, Work, row_kl, sweep};
 use super::{Block, Draw, Inference, Score, Vae};
-use crate::density::Components;
+use crate::density::{Components, PriorKind};
 use crate::estimator::ImportanceBounds;
 use crate::tensor::profile::{Stage, lap, start};
 use crate::tensor::{Isa, Params, Real};
@@ -52,14 +52,14 @@ impl<F: Real> Sampled<F> {
     /// The block's draws, decoded.
     fn add(&mut self, isa: Isa, p: &Params<F>, vae: &Vae, table: Option<&Components<F>>) {
         let b = &mut self.block;
-        let (many, closed_form) = (b.many(), vae.config().closed_form());
+        let (many, closed) = (b.many(), vae.config().closed_form());
         let log_ratio = &mut self.log_ratio[..many];
-        match closed_form {
-            true => {
+        match vae.config().prior {
+            PriorKind::StandardNormal => {
                 let (eta, eps, z) = (b.eta.rows(b.rows), b.eps.rows(many), b.z.rows(many));
-                vae.posterior().log_ratio(vae.prior(), eta, eps, z, log_ratio);
+                vae.posterior().log_ratio(vae.prior(), eta, eps, z, &b.log_det, log_ratio);
             }
-            false => {
+            _ => {
                 vae.log_densities(isa, p, b, table);
                 let both = b.terms.log_pz.iter().zip(&b.terms.log_qz);
                 log_ratio.iter_mut().zip(both).for_each(|(ratio, (p, q))| *ratio = p.to_f64() - q.to_f64());
@@ -68,7 +68,7 @@ impl<F: Real> Sampled<F> {
         for (i, ratio) in self.log_ratio[..many].iter().enumerate() {
             let (row, log_px) = (&mut self.rows[i / b.samples], b.terms.log_px[i].to_f64());
             row.log_px += log_px;
-            row.kl -= if closed_form { 0.0 } else { ratio / self.samples as f64 };
+            row.kl -= if closed { 0.0 } else { ratio / self.samples as f64 };
             row.bounds.add(log_px + ratio);
         }
     }
@@ -123,23 +123,23 @@ impl<F: Real> Inference<'_, F> {
         mut out: impl FnMut(usize, &Row) + Send,
     ) {
         let (vae, p, isa, table) = (self.vae, self.params, self.ex.isa(), self.table.as_ref());
-        let (seen, closed_form) = (self.seen, vae.config().closed_form());
+        let (seen, closed) = (self.seen, vae.config().closed_form());
         let pass = |first: usize, sampled: &mut Sampled<F>| {
             start();
             let b = &mut sampled.block;
             seen.load(isa, b, first, fill);
             lap(Stage::Gather, None);
             vae.encode(isa, p, b);
-            if closed_form {
+            if closed {
                 vae.kl(isa, b);
             }
-            sampled.restart(samples, closed_form);
+            sampled.restart(samples, closed);
             for s in (0..samples).step_by(SAMPLES) {
                 let b = &mut sampled.block;
                 b.samples = SAMPLES.min(samples - s);
                 draw.fill(first, s, b.samples, b.rows, &mut b.eps);
                 lap(Stage::Noise, None);
-                vae.sample(isa, b);
+                vae.sample(isa, p, b);
                 vae.decode(isa, p, b);
                 vae.log_px(isa, p, b);
                 sampled.add(isa, p, vae, table);

@@ -2,7 +2,7 @@
 
 use super::importance::Sampled;
 use super::{Block, Corruption, Draw, FlowSampler, PriorSampler, Stats, Vae, threads_used};
-use crate::density::{Components, Posterior};
+use crate::density::Components;
 use crate::estimator::Estimator;
 use crate::tensor::{Exec, Isa, Par, Params, Precision, Real};
 use elbo_kernels::par::for_each_mut;
@@ -197,23 +197,25 @@ impl<'m, F: Real> Inference<'m, F> {
         Rows { count, block: BLOCK_ROWS, unit: 8, flops, stop: self.stop }
     }
 
-    /// Encodes `rows` rows, which `fill(r, x)` writes, and gives `out(r, mean, log_variance)` each row's posterior.
+    /// Encodes `rows` rows, which `fill(r, x)` writes, and gives `out(r, mean, log_variance)` each row's posterior, latent by
+    /// latent. Of a flow the mean is that of its base, taken through the flow, and log-variances are NaN.
     pub fn encode(
         &mut self,
         rows: usize,
         fill: &(impl Fn(usize, &mut [F]) + Sync),
         mut out: impl FnMut(usize, &[F], &[F]) + Send,
     ) {
-        let (vae, p, isa, latent) = (self.vae, self.params, self.ex.isa(), self.vae.config().latent);
+        let (vae, p, isa) = (self.vae, self.params, self.ex.isa());
         let seen = self.seen;
         let pass = |first, b: &mut Block<F>| {
             seen.load(isa, b, first, fill);
             vae.encode(isa, p, b);
+            vae.marginals(isa, p, b);
         };
         let rows = self.rows(rows, 1);
         sweep(self.ex, &mut self.blocks, rows, pass, |first, b| {
             for r in 0..b.rows {
-                let (mean, log_variance) = b.eta.rows(b.rows).row(r).split_at(latent);
+                let (mean, log_variance) = vae.marginals_of(b, r);
                 out(first + r, mean, log_variance);
             }
         });
@@ -270,8 +272,7 @@ impl<'m, F: Real> Inference<'m, F> {
         let pass = |first, b: &mut Block<F>| {
             seen.load(isa, b, first, fill);
             vae.encode(isa, p, b);
-            let n = b.rows;
-            vae.posterior().mean(b.eta.rows(n), b.z.rows_mut(n));
+            vae.centre(isa, p, b);
         };
         self.decode_after(self.rows(rows, 2), pass, out);
     }
@@ -297,7 +298,8 @@ impl<'m, F: Real> Inference<'m, F> {
         });
     }
 
-    /// Each row's score at the posterior's mean, with no random draw.
+    /// Each row's score at the posterior's mean, with no random draw. Panics of a model whose KL [has no such
+    /// figure](crate::model::VaeConfig::kl_without_draws).
     pub fn score(
         &mut self,
         rows: usize,
@@ -305,11 +307,12 @@ impl<'m, F: Real> Inference<'m, F> {
         mut out: impl FnMut(usize, Score) + Send,
     ) {
         let (vae, p, isa, table) = (self.vae, self.params, self.ex.isa(), self.table.as_ref());
+        assert!(vae.config().kl_without_draws(), "a score without draws of {:?}", vae.config());
         let seen = self.seen;
         let pass = |first, b: &mut Block<F>| {
             seen.load(isa, b, first, fill);
             vae.encode(isa, p, b);
-            vae.posterior().mean(b.eta.rows(b.rows), b.z.rows_mut(b.rows));
+            vae.centre(isa, p, b);
             vae.decode(isa, p, b);
             vae.log_px(isa, p, b);
             vae.kl_for(isa, p, b, table);

@@ -5,7 +5,7 @@
 //! ```
 
 use super::{Block, Vae};
-use crate::density::{Components, Posterior, Prior};
+use crate::density::{Components, Prior};
 use crate::estimator::Estimator;
 use crate::tensor::profile::{Stage, lap};
 use crate::tensor::{Isa, Params, Real};
@@ -41,7 +41,7 @@ impl Vae {
     }
     fn forward_sampled<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>, table: Option<&Components<F>>) {
         self.encode(isa, p, b);
-        self.sample(isa, b);
+        self.sample(isa, p, b);
         self.log_densities(isa, p, b, table);
         if self.config().closed_form() {
             self.kl(isa, b);
@@ -72,7 +72,8 @@ impl Vae {
             (None, Some(flow)) => flow.log_prob(isa, p, z, log_pz, &mut b.flow_prior),
             (None, None) => self.prior.log_prob(isa, z, log_pz),
         }
-        self.posterior.log_prob_of(b.eta.rows(n), b.eps.rows(many), &mut b.terms.log_qz[..many]);
+        let log_qz = &mut b.terms.log_qz[..many];
+        self.posterior.log_prob_of(b.eta.rows(n), b.eps.rows(many), &b.log_det, log_qz);
     }
     /// The KL of each row without a draw: in closed form, its upper bound of a [mixture](Components::kl_bound), or its
     /// estimate of a [flow](super::FlowPrior), which spends the latents of the block.
@@ -118,7 +119,7 @@ impl Vae {
         let (eta, eps) = (b.eta.rows(n), b.eps.rows(many));
         let mut d_eta = b.d_eta.rows_mut(n);
         (0..n).for_each(|r| d_eta.row(r).fill(F::ZERO));
-        self.posterior.sample_grad(isa, eta, eps, b.dz.rows(many), d_eta.reborrow());
-        self.posterior.log_prob_of_grad(eta, eps, &w.log_qz, &w.score, d_eta);
+        let (dz, weights) = (b.dz.rows_mut(many), [&w.log_qz[..], &w.score[..]]);
+        self.posterior.sampled_grad(isa, p, eta, eps, dz, weights, d_eta, &mut b.posterior);
     }
 }

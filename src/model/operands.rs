@@ -2,13 +2,16 @@
 
 use super::{Block, Vae};
 use crate::layer::Gradient;
-use crate::tensor::{Isa, Mat, Precision, Real, Slot, Tile};
+use crate::tensor::{Isa, Mask, Mat, Precision, Real, Slot, Tile};
 use elbo_kernels::LANES;
 use elbo_kernels::gemm::{Accum, adam_tile, gradient_tile};
 use elbo_kernels::half::Pair;
 use elbo_kernels::panels::MAX_VECTORS;
 use elbo_kernels::reduce::column_sums;
 use elbo_kernels::update::{self, AdamStep};
+
+/// Elements of a tile at most.
+const TILE: usize = (MAX_VECTORS * LANES) * (MAX_VECTORS * LANES);
 
 /// Blocks of rows that are summed into a tile in one go.
 pub(super) const BLOCKS_AT_ONCE: usize = 32;
@@ -19,6 +22,8 @@ pub(super) struct Operands<'b, F> {
     /// Of which parameter, and from which block on.
     of: Option<(Slot, *const Block<F>)>,
     kind: Kind,
+    /// Which entries of the parameter are there: the gradient of the others is 0.
+    mask: Option<Mask>,
     count: usize,
     /// X and dY of each block; of a sum, dY alone.
     products: [(Mat<'b, F>, Mat<'b, F>); BLOCKS_AT_ONCE],
@@ -36,7 +41,7 @@ impl<'b, F: Real> Operands<'b, F> {
     pub fn none() -> Self {
         let products = [const { (Mat::EMPTY, Mat::EMPTY) }; BLOCKS_AT_ONCE];
         let pairs = [const { (Mat::EMPTY, Mat::EMPTY) }; BLOCKS_AT_ONCE];
-        Operands { of: None, kind: Kind::Sum, count: 0, products, pairs }
+        Operands { of: None, kind: Kind::Sum, mask: None, count: 0, products, pairs }
     }
     /// Those of a tile's parameter in `blocks`.
     pub fn find(&mut self, vae: &Vae, precision: Precision, tile: &Tile, blocks: &'b [Block<F>]) {
@@ -45,6 +50,7 @@ impl<'b, F: Real> Operands<'b, F> {
             return;
         }
         (self.of, self.count) = (of, blocks.len());
+        self.mask = vae.layout().entries()[tile.slot.index()].mask;
         for (i, b) in blocks.iter().enumerate() {
             self.kind = match (vae.gradient(tile.slot, b), precision) {
                 (Gradient::Sum(dy), _) => {
@@ -79,11 +85,20 @@ impl<'b, F: Real> Operands<'b, F> {
                 }
             }
         }
+        if let Some(mask) = self.mask {
+            mask.clear_tile(tile, out);
+        }
     }
     /// A step of Adam on a tile of the parameter and both moments.
     pub fn adam(&self, isa: Isa, step: &AdamStep, tile: &Tile, [p, m, v]: [&mut [F]; 3]) {
         let (rows, panel, layout) = (tile.rows.clone(), tile.panel, tile.slot.panels());
         let (products, pairs) = (&self.products[..self.count], &self.pairs[..self.count]);
+        if self.mask.is_some() {
+            let mut buffer = [F::ZERO; TILE];
+            let gradient = &mut buffer[..p.len()];
+            self.gradient(isa, tile, Accum::Replace, gradient);
+            return update::adam(isa, step, p, m, v, gradient);
+        }
         match self.kind {
             Kind::Product => adam_tile(isa, step, products, layout, panel, rows, [p, m, v]),
             Kind::Pairs => adam_tile(isa, step, pairs, layout, panel, rows, [p, m, v].map(F::singles_mut)),

@@ -170,7 +170,7 @@ impl Vae {
                 Source::Learned { means, log_variances, .. } => {
                     let mut eta = b.eta.rows_mut(n);
                     for r in 0..n {
-                        let (mean, v) = eta.row(r).split_at_mut(latent);
+                        let (mean, v) = eta.row(r)[..2 * latent].split_at_mut(latent);
                         p.values().row_into(&means, b.first + r, mean);
                         p.values().row_into(&log_variances, b.first + r, v);
                     }
@@ -179,7 +179,7 @@ impl Vae {
         });
         for b in blocks.iter() {
             for r in 0..b.rows {
-                let (mean, v) = b.eta.rows(b.rows).row(r).split_at(latent);
+                let (mean, v) = b.eta.rows(b.rows).row(r)[..2 * latent].split_at(latent);
                 table.set(b.first + r, mean, v);
             }
         }
@@ -202,7 +202,7 @@ impl Vae {
         let (Some(mixture), n, latent) = (self.mixture, b.rows, self.config().latent) else { return };
         let mut d_eta = b.d_eta.rows_mut(n);
         for r in 0..n {
-            let (mean, log_variance) = d_eta.row(r).split_at_mut(latent);
+            let (mean, log_variance) = d_eta.row(r)[..2 * latent].split_at_mut(latent);
             mean.fill(F::ZERO);
             log_variance.fill(F::ZERO);
             let mut logit = F::ZERO;
@@ -213,10 +213,12 @@ impl Vae {
                 table.component_grad(b.first + r, z, shares, &of.weights.log_pz, &mut grad);
             }
             if let Source::Learned { .. } = mixture.source {
-                let (mean, log_variance) = d_eta.row(r).split_at(latent);
+                let (mean, log_variance) = d_eta.row(r)[..2 * latent].split_at(latent);
                 b.d_prior[0].rows_mut(n).row(r).copy_from_slice(mean);
                 b.d_prior[1].rows_mut(n).row(r).copy_from_slice(log_variance);
                 b.d_prior[2].rows_mut(n).row(r)[0] = logit;
+                // No encoder made them, so its bias learns nothing of them.
+                d_eta.row(r).fill(F::ZERO);
             }
         }
         lap(Stage::Latent, None);

@@ -5,8 +5,8 @@
 //!     dη ← ∂T ← dz ← decoder ← dη_x ← w · ∂ log p(x|z)              dη ← w · ∂ KL
 //! ```
 
-use super::{Block, FlowPrior, Heads, Hidden, MixturePrior, Norm, VaeConfig};
-use crate::density::{AnyLikelihood, Components, DiagonalGaussian, Posterior, Prior, PriorKind, StandardNormal};
+use super::{Block, FlowPrior, Heads, Hidden, MixturePrior, ModelPosterior, Norm, VaeConfig};
+use crate::density::{AnyLikelihood, Components, PosteriorKind, PriorKind, StandardNormal};
 use crate::error::Result;
 use crate::estimator::{Batch, Estimator};
 use crate::layer::{
@@ -27,7 +27,7 @@ pub struct Vae {
     pub(super) encoder: Chain,
     pub(super) decoder: Chain,
     pub(super) likelihood: Arc<dyn AnyLikelihood>,
-    pub(super) posterior: DiagonalGaussian,
+    pub(super) posterior: ModelPosterior,
     pub(super) prior: StandardNormal,
     /// In the standard normal's place.
     pub(super) mixture: Option<MixturePrior>,
@@ -59,9 +59,16 @@ fn heads(config: &VaeConfig, layout: &mut Layout, inputs: usize) -> Arc<dyn AnyL
         layout.scope(name, |l| Arc::new(Dense::new(l, inputs, outputs, Activation::Identity, config.init)))
     };
     match config.heads {
-        Heads::Joint => head("posterior", 2 * config.latent),
+        Heads::Joint => head("posterior", config.posterior_columns()),
         Heads::Separate => {
-            Arc::new(Concat::new(vec![head("mean", config.latent), head("log_variance", config.latent)]))
+            let mut heads = vec![head("mean", config.latent), head("log_variance", config.latent)];
+            let more = config.posterior_columns() - 2 * config.latent;
+            heads.extend((more > 0).then(|| match config.posterior {
+                PosteriorKind::Diagonal | PosteriorKind::Full => head("covariance", more),
+                PosteriorKind::Planar(_) => head("flow", more),
+                PosteriorKind::Autoregressive(_) => head("context", more),
+            }));
+            Arc::new(Concat::new(heads))
         }
     }
 }
@@ -107,13 +114,14 @@ impl Vae {
         let likelihood = layout.scope("likelihood", |l| config.likelihood.build(l, config.inputs));
         let mixture = layout.scope("prior", |l| MixturePrior::new(config, l));
         let flow_prior = layout.scope("prior", |l| FlowPrior::new(config, l));
+        let posterior = layout.scope("posterior", |l| ModelPosterior::new(config, l));
         Ok(Vae {
             config: config.clone(),
             layout,
             encoder,
             decoder,
             likelihood,
-            posterior: DiagonalGaussian::new(config.latent).bounded(config.log_variance),
+            posterior,
             prior: StandardNormal::new(config.latent),
             mixture,
             flow_prior,
@@ -132,7 +140,7 @@ impl Vae {
         F::likelihood(&*self.likelihood)
     }
     /// q(z|η).
-    pub fn posterior(&self) -> &DiagonalGaussian {
+    pub fn posterior(&self) -> &ModelPosterior {
         &self.posterior
     }
     /// p(z), unless it is a [mixture](Self::mixture) or a [flow](Self::flow_prior).
@@ -174,9 +182,10 @@ impl Vae {
         self.posterior.bound(b.eta.rows_mut(b.rows));
     }
     /// `eta` and `eps` to latents `z`.
-    pub fn sample<F: Real>(&self, isa: Isa, b: &mut Block<F>) {
+    pub fn sample<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>) {
         let (n, many) = (b.rows, b.many());
-        self.posterior.sample(isa, b.eta.rows(n), b.eps.rows(many), b.z.rows_mut(many));
+        let (eta, eps, z) = (b.eta.rows(n), b.eps.rows(many), b.z.rows_mut(many));
+        self.posterior.sample(isa, p, eta, eps, z, &mut b.log_det, &mut b.posterior);
         lap(Stage::Latent, None);
     }
     /// `z` to the likelihood's parameters `out`.
@@ -186,7 +195,7 @@ impl Vae {
     }
     /// The KL of each row and latent, from `eta`.
     pub fn kl<F: Real>(&self, isa: Isa, b: &mut Block<F>) {
-        self.prior.kl(isa, b.eta.rows(b.rows), b.terms.kl.rows_mut(b.rows));
+        self.posterior.kl(isa, &self.prior, b.eta.rows(b.rows), b.terms.kl.rows_mut(b.rows));
         lap(Stage::Latent, None);
     }
     /// `log p(x|z)` of each row and sample, from `x` and `out`.
@@ -259,7 +268,9 @@ impl Vae {
         let of_likelihood = || F::likelihood(&*self.likelihood).gradient(slot, many, &b.likelihood);
         let of_prior = || self.mixture.as_ref().and_then(|mixture| mixture.gradient(slot, b));
         let of_flow = || self.flow_prior.as_ref().and_then(|prior| prior.gradient(slot, many, &b.flow_prior));
-        match of_encoder().or_else(of_decoder).or_else(of_likelihood).or_else(of_prior).or_else(of_flow) {
+        let of_posterior = || self.posterior.gradient(slot, many, &b.posterior);
+        let of_latents = || of_prior().or_else(of_flow).or_else(of_posterior);
+        match of_encoder().or_else(of_decoder).or_else(of_likelihood).or_else(of_latents) {
             Some(gradient) => gradient,
             None => panic!("parameter {} belongs to no part of the model", slot.index()),
         }
@@ -276,6 +287,10 @@ impl Vae {
         stages.extend(chain("encoder", &self.encoder, &b.encoder, n));
         stages.push(("the encoder's mean".to_owned(), b.eta.rows(n).columns(0, latent)));
         stages.push(("the encoder's log-variance".to_owned(), b.eta.rows(n).columns(latent, latent)));
+        if self.posterior.eta_cols() > 2 * latent {
+            let more = b.eta.rows(n).columns(2 * latent, self.posterior.eta_cols() - 2 * latent);
+            stages.push(("what else the encoder says of the posterior".to_owned(), more));
+        }
         stages.push(("the sampled latent".to_owned(), b.z.rows(b.many())));
         let flow = self.flow_prior.as_ref().map(|prior| prior.output(b.many(), &b.flow_prior));
         stages.extend(flow.map(|y| ("the prior's flow".to_owned(), y)));

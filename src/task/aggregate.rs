@@ -10,8 +10,8 @@
 //! one draw z_i ~ q(z|x_i) a row; the densities of q(z) and q(z_j) are exact sums over the N rows, in O(N² L).
 
 use super::{Encoding, Examples, check_some, encode};
-use crate::density::LOG_TAU;
-use crate::error::Result;
+use crate::density::{LOG_TAU, PosteriorKind};
+use crate::error::{Error, Result};
 use crate::layer::Cache;
 use crate::model::{Inference, PriorSampler};
 use crate::tensor::{Buffer, Exec, Isa, Noise, Stream};
@@ -51,7 +51,7 @@ pub struct AggregatePosterior {
 /// as well.
 ///
 /// # Errors
-/// No rows, or streamed rows that cannot be read.
+/// No rows, or streamed rows that cannot be read; posteriors that are no products over latents, of which q(z_j) is no such sum.
 pub fn aggregate_posterior(
     inference: &mut Inference<'_, f32>,
     examples: &Examples,
@@ -59,6 +59,10 @@ pub fn aggregate_posterior(
 ) -> Result<AggregatePosterior> {
     let (rows, noise) = (examples.len(), Noise::new(seed));
     check_some(rows)?;
+    let posterior = inference.vae().config().posterior;
+    if posterior != PosteriorKind::Diagonal {
+        return Err(Error::input(format!("the posteriors are {posterior}, and these figures are of diagonal ones")));
+    }
     let encoding = if rows <= MOST_ROWS {
         encode(inference, examples)?
     } else {

@@ -8,9 +8,9 @@ use ndarray::{Array2, ArrayView2};
 /// The posteriors of some rows.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Encoding {
-    /// Posterior means, (rows, L).
+    /// Posterior means, (rows, L); of a flow its base's mean, taken through the flow.
     pub mean: Array2<f32>,
-    /// Posterior log-variances, (rows, L).
+    /// Posterior log-variances, (rows, L), of each latent by itself; NaN of a flow, where they have no closed form.
     pub log_variance: Array2<f32>,
 }
 

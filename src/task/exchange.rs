@@ -30,7 +30,7 @@ use crate::files::tensors::Tensor;
 use crate::model::Vae;
 use crate::nearest::unknown;
 use crate::tensor::{Entry, Layout, Par, Params};
-use crate::train::{DataInfo, ModelInfo, SavedModel, Selected, Settings};
+use crate::train::{DataInfo, ModelInfo, SavedModel, Selected, Settings, check_mask};
 use std::collections::HashSet;
 use std::path::Path;
 
@@ -232,6 +232,7 @@ fn gather(dict: &StateDict, entry: &Entry, parts: &[String]) -> Result<Vec<f32>>
         }
         all.extend(dict.values(name)?);
     }
+    check_mask(entry, &parts.join(", "), &all)?;
     Ok(all)
 }
 

@@ -1,6 +1,7 @@
 //! New rows: latents from the prior, or from what the rows of training made of the latent space, decoded.
 
 use super::{Covariance, Examples, GaussianMixture, MixtureFit, check_size, check_some, decode, encode};
+use crate::density::PosteriorKind;
 use crate::error::{Error, Result};
 use crate::model::Inference;
 use crate::nearest::unknown;
@@ -147,7 +148,7 @@ pub fn sample_by(
 /// A mixture of `count` Gaussians fitted to the aggregate posterior of some rows: see [`GaussianMixture::fit`].
 ///
 /// # Errors
-/// As [`encode`] and [`GaussianMixture::fit`].
+/// As [`encode`] and [`GaussianMixture::fit`]; posteriors whose moments the fit has not.
 pub fn fit_mixture(
     inference: &mut Inference<'_, f32>,
     examples: &Examples,
@@ -155,6 +156,14 @@ pub fn fit_mixture(
     covariance: Covariance,
     seed: u64,
 ) -> Result<MixtureFit> {
+    // The fit counts the posteriors' covariances in, and knows the variances alone.
+    let (posterior, full) = (inference.vae().config().posterior, covariance == Covariance::Full);
+    if !posterior.is_gaussian() || (full && posterior == PosteriorKind::Full) {
+        let hint = if posterior.is_gaussian() { "--from diagonal:10 asks for variances alone" } else { "--from prior" };
+        let what =
+            format!("a mixture is fitted to the covariances of posteriors, which {posterior} ones do not give here");
+        return Err(Error::input(what).hint(hint));
+    }
     let encoding = encode(inference, examples)?;
     GaussianMixture::fit(inference.exec(), &encoding, count, covariance, seed)
 }

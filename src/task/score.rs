@@ -9,7 +9,8 @@ use crate::tensor::{Noise, Stream};
 /// mean reconstruction of that many draws of z.
 ///
 /// # Errors
-/// No rows, no samples, or more than 2²⁰ of them; streamed rows that cannot be read.
+/// No rows, no samples, or more than 2²⁰ of them; streamed rows that cannot be read; no `samples` of a model whose KL is only
+/// known from draws.
 pub fn scores(
     inference: &mut Inference<'_, f32>,
     examples: &Examples,
@@ -19,6 +20,14 @@ pub fn scores(
     check_some(rows)?;
     let mut scores = Vec::with_capacity(rows);
     match samples {
+        None if !inference.vae().config().kl_without_draws() => {
+            let config = inference.vae().config();
+            let what = format!(
+                "the KL of a {} posterior to the prior {} is only known from draws",
+                config.posterior, config.prior
+            );
+            return Err(Error::input(what).hint("--samples 100, for example"));
+        }
         None => inference.score(rows, &examples.fill(), |_, score| scores.push(score)),
         Some((samples, seed)) => {
             check_samples(samples)?;

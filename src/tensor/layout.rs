@@ -3,7 +3,7 @@
 //! A layer holds [`Slot`]s, never data. A slot knows its shape and its place; weights are stored in the order of
 //! [`Panels`], which only this file packs and unpacks: files and checks see plain rows and columns.
 
-use super::Real;
+use super::{Mask, Real};
 use crate::layer::Init;
 use elbo_kernels::panels::Panels;
 use elbo_kernels::{Aligned, Element};
@@ -77,6 +77,8 @@ pub struct Entry {
     pub init: Init,
     /// Whether it is a vector: a bias, a gain, a log-variance.
     pub vector: bool,
+    /// Which entries of a weight are there, if not all.
+    pub mask: Option<Mask>,
 }
 
 impl Entry {
@@ -143,12 +145,18 @@ impl Layout {
         let slot = Slot { index: self.entries.len(), offset: self.len, copies, panels };
         self.len += panels.len();
         let path: Vec<&str> = self.path.iter().map(String::as_str).chain([name]).collect();
-        self.entries.push(Entry { name: path.join("."), slot, init, vector });
+        self.entries.push(Entry { name: path.join("."), slot, init, vector, mask: None });
         slot
     }
     /// Adds a weight of `inputs × outputs`.
     pub fn weight(&mut self, name: &str, inputs: usize, outputs: usize, init: Init) -> Slot {
         self.push(name, (inputs, outputs), init, false)
+    }
+    /// The same, of which only the entries of a mask are there.
+    pub fn masked_weight(&mut self, name: &str, inputs: usize, outputs: usize, init: Init, mask: Mask) -> Slot {
+        let slot = self.weight(name, inputs, outputs, init);
+        self.entries[slot.index].mask = Some(mask);
+        slot
     }
     /// Adds a vector: a bias, a gain, a log-variance.
     pub fn vector(&mut self, name: &str, len: usize, init: Init) -> Slot {

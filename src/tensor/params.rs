@@ -55,7 +55,8 @@ impl<F: Real> Params<F> {
             let mut rng = noise.rng(Stream::Init, 0, e.slot.index() as u64, 0);
             // Drawn in PyTorch's order (out, in) and in f32, so that f32 and f64 start from the same values.
             let plain = e.init.draw(e.slot.cols(), e.slot.rows(), &mut rng);
-            let plain: Vec<F> = plain.iter().map(|x| F::from_f64(f64::from(*x))).collect();
+            let mut plain: Vec<F> = plain.iter().map(|x| F::from_f64(f64::from(*x))).collect();
+            e.mask.into_iter().for_each(|mask| mask.clear(e.slot.rows(), &mut plain));
             params.values.pack(&e.slot, &plain);
         }
         params.refresh(Par::Sequential);

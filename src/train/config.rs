@@ -2,9 +2,11 @@
 
 use super::OutputBias;
 use crate::data::{Binarize, Dataset, View, expect_memory};
-use crate::density::Domain;
+use crate::density::{Domain, PosteriorKind};
 use crate::error::{Error, Result};
-use crate::estimator::{BetaSchedule, Estimator, FreeBits, Objective, ObjectiveKind, PathGradient, Penalty};
+use crate::estimator::{
+    BetaSchedule, Estimator, FreeBits, Objective, ObjectiveKind, PathGradient, Penalty, PenaltyKind,
+};
 use crate::model::{Corruption, Preset, Vae, VaeConfig};
 use crate::optim::{OptimizerConfig, OptimizerKind, Schedule};
 use crate::tensor::{Isa, Precision};
@@ -115,7 +117,7 @@ impl TrainConfig {
     }
     fn build_objective(&self) -> Result<Objective> {
         let objective = self.base_objective()?;
-        check_penalty(self.penalty, &objective)?;
+        check_penalty(self.penalty, &objective, &self.vae)?;
         let Some(Capacity { nats, .. }) = self.capacity else { return Ok(objective) };
         if !(nats.is_finite() && nats >= 0.0) {
             return Err(Error::input(format!("the capacity must be a number of nats from 0 up, not {nats}")));
@@ -124,11 +126,12 @@ impl TrainConfig {
             return Err(Error::input(
                 "a capacity is of the plain ELBO, under the standard prior and without free bits",
             )
-            .hint("leave --capacity out, or --objective, --gradient, --prior and --free-bits"));
+            .hint("leave --capacity out, or --objective, --gradient, --prior, --free-bits and a --posterior that is a flow"));
         }
         Ok(objective.with_capacity(Some(nats)))
     }
     fn base_objective(&self) -> Result<Objective> {
+        check_gradient(self.gradient, &self.vae)?;
         self.objective.build(self.samples, self.gradient, self.free_bits, self.vae.closed_form())
     }
     /// The objective at a step, of batches drawn from `examples` rows, with its penalty: its capacity may still be rising.
@@ -201,9 +204,15 @@ impl TrainConfig {
         let eta = likelihood.eta_cols(*inputs);
         // Both networks have the hidden layers, and every layer an output and its derivative; a decoder's row for each sample.
         let hidden = hidden.iter().sum::<usize>();
-        let row =
-            (2 * (hidden + latent + eta)).saturating_mul(self.samples).saturating_add(2 * (hidden + latent) + inputs);
-        let row = row.saturating_add(prior.activations(*latent).saturating_mul(self.samples));
+        // What a flow keeps of a sample: z of each step, and of an autoregressive one its network's layers twice.
+        let flow = match self.vae.posterior {
+            PosteriorKind::Diagonal | PosteriorKind::Full => 0,
+            PosteriorKind::Planar(steps) => steps.saturating_mul(*latent),
+            PosteriorKind::Autoregressive(steps) => steps.saturating_mul(3 * latent + 2 * self.vae.flow_width()),
+        };
+        let sample = (2 * (hidden + latent + eta)).saturating_add(flow).saturating_add(prior.activations(*latent));
+        let row = sample.saturating_mul(self.samples).saturating_add(2 * hidden + inputs);
+        let row = row.saturating_add(self.vae.posterior_columns());
         // Each component of a mixture is a row, and has a share in each sample.
         let components = (prior.components() as u64)
             .saturating_mul((2 * (hidden + latent + inputs) as u64).saturating_add((rows * self.samples) as u64));
@@ -244,17 +253,41 @@ fn penalty_numbers(rows: u64, latent: u64) -> u64 {
 /// Whether an objective can have a penalty of the batch.
 ///
 /// # Errors
-/// When it is not the ELBO of one sample with its KL in closed form, or the weight is no number from 0 up.
-pub(super) fn check_penalty(penalty: Option<Penalty>, objective: &Objective) -> Result<()> {
+/// When it is not the ELBO of one sample with its KL in closed form, or the weight is no number from 0 up; a total correlation
+/// of posteriors that are no products.
+pub(super) fn check_penalty(penalty: Option<Penalty>, objective: &Objective, vae: &VaeConfig) -> Result<()> {
     let one = Estimator::<f32>::samples(objective) == 1;
     penalty.map_or(Ok(()), Penalty::check)?;
     match penalty {
         Some(penalty) if !(one && matches!(objective, Objective::Elbo(_))) => Err(Error::input(format!(
             "the penalty {penalty} is of the plain ELBO of one sample, under the standard prior"
         ))
-        .hint("leave --penalty out, or --objective, --samples, --gradient and --prior")),
+        .hint("leave --penalty out, or --objective, --samples, --gradient, --prior and a --posterior that is a flow")),
+        Some(Penalty { kind: PenaltyKind::TotalCorrelation, .. }) if vae.posterior != PosteriorKind::Diagonal => {
+            Err(Error::input(format!(
+                "the total correlation is estimated from posteriors that are products over latents, and {} ones are not",
+                vae.posterior
+            ))
+            .hint("leave --posterior out, or penalise mmd:10"))
+        }
         _ => Ok(()),
     }
+}
+
+/// Whether the posterior has a gradient of this kind.
+///
+/// # Errors
+/// One that wants the derivative of log q(z|x) by z alone, of a flow.
+pub(super) fn check_gradient(gradient: PathGradient, vae: &VaeConfig) -> Result<()> {
+    if gradient == PathGradient::Plain || vae.posterior.is_gaussian() {
+        return Ok(());
+    }
+    Err(Error::input(format!(
+        "the gradient {gradient} wants the derivative of log q(z|x) by z alone, and of the posterior {} it is known together \
+         with that by the encoder only: to part them, the flow's Jacobian would have to be inverted",
+        vae.posterior
+    ))
+    .hint("--gradient plain, or --posterior full"))
 }
 
 /// Whether rows fit a network: as many columns, and values on which its likelihood is defined.

@@ -43,6 +43,7 @@ pub use resolve::WARNING;
 #[cfg(feature = "files")]
 pub use run::{CONFIG_FILE, Outcome, RunFolder};
 #[cfg(feature = "files")]
+pub(crate) use saved::check_mask;
 pub use saved::{DataInfo, MODEL_FILE, ModelInfo, SavedModel, Selected, digest};
 #[cfg(feature = "files")]
 pub use settings::Settings;

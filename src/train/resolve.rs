@@ -1,9 +1,9 @@
 //! From settings, as written, to a checked configuration, and back.
 
-use super::config::check_penalty;
+use super::config::{check_gradient, check_penalty};
 use super::{Capacity, OutputBias, Settings, TrainConfig};
 use crate::data::{Binarize, Dataset, View};
-use crate::density::{LikelihoodKind, PriorKind};
+use crate::density::{LikelihoodKind, PosteriorKind, PriorKind};
 use crate::error::{Error, Result};
 use crate::estimator::{BetaSchedule, Objective, ObjectiveKind, PathGradient, Penalty};
 use crate::layer::{Activation, InitScheme, activation_name, parse_activation};
@@ -104,6 +104,7 @@ impl Settings {
             heads: named(&self.heads, "heads", base.heads, &Heads::ALL)?,
             likelihood: parse(&self.likelihood, "likelihood", base.likelihood)?,
             prior: parse(&self.prior, "prior", base.prior)?,
+            posterior: parse(&self.posterior, "posterior", base.posterior)?,
             log_variance: self.log_variance.or(base.log_variance),
             init: named(&self.init, "init", base.init, &InitScheme::ALL)?,
             ..base
@@ -172,10 +173,12 @@ impl Settings {
     /// The objective of these settings for a network, without a penalty.
     ///
     /// # Errors
-    /// Unknown names (with the nearest), and parts that do not go together: see [`ObjectiveKind::build`].
+    /// Unknown names (with the nearest), and parts that do not go together: see [`ObjectiveKind::build`]; a gradient that a
+    /// flow has none of.
     pub fn objective_for(&self, vae: &VaeConfig) -> Result<Objective> {
         let (kind, samples, gradient) = self.objective_parts()?;
         let free_bits = self.free_bits.as_deref().map(str::parse).transpose().map_err(|e: Error| e.at("free-bits"))?;
+        check_gradient(gradient, vae)?;
         kind.build(samples, gradient, free_bits, vae.closed_form())
     }
 
@@ -185,7 +188,7 @@ impl Settings {
     /// Those of [`objective_for`](Self::objective_for), and a penalty of an objective that can have none.
     pub fn penalised_objective_for(&self, vae: &VaeConfig, examples: usize) -> Result<Objective> {
         let (objective, penalty) = (self.objective_for(vae)?, self.penalty()?);
-        check_penalty(penalty, &objective)?;
+        check_penalty(penalty, &objective, vae)?;
         Ok(objective.with_penalty(penalty.map(|penalty| (penalty, examples))))
     }
 
@@ -248,6 +251,7 @@ impl Settings {
             likelihood: Some(vae.likelihood.to_string()),
             log_variance: vae.log_variance,
             prior: (vae.prior != PriorKind::StandardNormal).then(|| vae.prior.to_string()),
+            posterior: (vae.posterior != PosteriorKind::Diagonal).then(|| vae.posterior.to_string()),
             init: name(&InitScheme::ALL.map(|(name, init)| (name, init == vae.init))),
             ..Settings::default()
         }

@@ -113,8 +113,8 @@ impl ModelInfo {
 }
 
 /// The settings that are the network, and so stand under `architecture`.
-const ARCHITECTURE: [&str; 9] =
-    ["preset", "hidden", "latent", "layer", "activation", "heads", "prior", "log-variance", "init"];
+const ARCHITECTURE: [&str; 10] =
+    ["preset", "hidden", "latent", "layer", "activation", "heads", "prior", "posterior", "log-variance", "init"];
 
 /// Metadata, as it is in a file.
 #[derive(Serialize, Deserialize)]
@@ -312,10 +312,26 @@ pub(super) fn check_tensors(layout: &Layout, file: &TensorFile, prefix: &str) ->
     Ok(())
 }
 
-/// The inverse of [`pack`].
+/// Whether a parameter's elements, in a file's order, are zeros where the network has no connection.
+pub(crate) fn check_mask(entry: &crate::tensor::Entry, name: &str, plain: &[f32]) -> Result<()> {
+    match entry.mask.and_then(|mask| mask.first_outside(entry.slot.rows(), plain)) {
+        None => Ok(()),
+        Some(at) => Err(Error::input(format!(
+            "tensor {name} is {} at {at}, expected 0: there the network of an autoregressive flow has no connection",
+            plain[at]
+        ))
+        .hint("multiply the weight by the flow's mask before it is saved")),
+    }
+}
+
+/// The inverse of [`pack`]: refuses numbers where the network has no connection, in moments too, which would make weights of
+/// them.
 pub(super) fn unpack_into(layout: &Layout, file: &TensorFile, prefix: &str, slab: &mut Slab<f32>) -> Result<()> {
     for e in layout.entries() {
-        slab.pack(&e.slot, file.get::<f32>(&format!("{prefix}{}", e.name), &e.shape())?);
+        let name = format!("{prefix}{}", e.name);
+        let plain = file.get::<f32>(&name, &e.shape())?;
+        check_mask(e, &name, plain)?;
+        slab.pack(&e.slot, plain);
     }
     Ok(())
 }

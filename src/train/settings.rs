@@ -76,6 +76,8 @@ settings! {
     likelihood: String,
     /// p(z): "standard", "mixture:COMPONENTS", "vamp:COMPONENTS" or "flow:COUPLINGS".
     prior: String,
+    /// q(z|x): "diagonal", "full", "planar:STEPS" or "iaf:STEPS".
+    posterior: String,
     /// Two numbers between which the posterior's log-variances are kept.
     log_variance: [f64; 2],
     /// Initial parameters: "torch", "glorot" or "he".

@@ -48,6 +48,7 @@ fn change(key: &str) -> &'static str {
         "corrupt" => "corrupt = \"mask:0.25\"",
         "average" => "average = 0.99",
         "prior" => "prior = \"vamp:6\"",
+        "posterior" => "posterior = \"iaf:2\"",
         "init" => "init = \"he\"",
         "output-bias" => "output-bias = \"data-mean\"",
         "binarize" => "binarize = \"fixed\"",
@@ -147,13 +148,14 @@ fn fields(config: &TrainConfig) -> BTreeMap<&'static str, String> {
         heads,
         likelihood,
         prior,
+        posterior,
         log_variance,
         init,
     } = vae;
     let OptimizerConfig { kind, learning_rate, betas, epsilon, momentum, nesterov, weight_decay } = optimizer;
     texts![epochs batch_size schedule beta objective samples gradient free_bits capacity penalty clip output_bias corrupt normalize
         average binarize patience precision seed
-        preset inputs hidden layer norm residual dropout latent heads likelihood prior log_variance init
+        preset inputs hidden layer norm residual dropout latent heads likelihood prior posterior log_variance init
         kind learning_rate betas epsilon momentum nesterov weight_decay]
 }
 

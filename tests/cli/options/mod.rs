@@ -4,6 +4,7 @@ mod exchange;
 pub mod lab;
 mod network;
 mod objective;
+mod posterior;
 mod reproduce;
 mod sample;
 mod training;
@@ -19,8 +20,17 @@ use std::collections::BTreeSet;
 type Row = (&'static str, &'static str, fn(&Lab));
 
 fn table() -> Vec<Row> {
-    [network::ROWS, training::ROWS, objective::ROWS, exchange::ROWS, reproduce::ROWS, sample::ROWS, &verbs::rows()]
-        .concat()
+    [
+        network::ROWS,
+        training::ROWS,
+        objective::ROWS,
+        posterior::ROWS,
+        exchange::ROWS,
+        reproduce::ROWS,
+        sample::ROWS,
+        &verbs::rows(),
+    ]
+    .concat()
 }
 
 /// The verbs' options as the program declares them, by name; positional ones by their value's.
