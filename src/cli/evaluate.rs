@@ -34,7 +34,8 @@ The last lines say how the KL falls into parts for the posteriors of up to 2,000
 what the latents know of which row it was (mutual information, at most log N of N rows), how far
 latents depend on each other (total correlation), and how far each is from the prior by itself
 (Hoffman and Johnson 2016; Chen et al. 2018). Near log N the first has no room, and the second takes
-the rest: only figures of as many rows compare.
+the rest: only figures of as many rows compare. A conditional prior is another for each row, and has
+no such parts.
 
 Without --seed the draws of z are those that training evaluated with, so the figures are those of
 the model's epoch in metrics.jsonl.")]
@@ -66,27 +67,33 @@ impl Evaluate {
         let draw = Draw { noise: Noise::new(seed), stream: Stream::Evaluate, step: 0 };
         let mut inference = subject.inference().corrupted(corruption, draw);
         let report = task::evaluate_trained(&mut inference, &examples, seed, self.samples, &objective)?;
-        let aggregate = task::aggregate_posterior(&mut inference, &examples, seed)?;
+        // A prior that follows the condition is another for each row.
+        let aggregate = match subject.saved.vae.config().conditional_prior {
+            true => None,
+            false => Some(task::aggregate_posterior(&mut inference, &examples, seed)?),
+        };
         let mut json = json!({
             "neg_elbo": report.neg_elbo,
             "reconstruction": report.reconstruction,
             "kl": report.kl,
             "kl_per_latent": report.kl_per_latent,
             "active_units": report.active_units,
-            "aggregate": {
-                "rows": aggregate.rows,
-                "kl": aggregate.kl,
-                "mutual_information": aggregate.mutual_information,
-                "marginal_kl": aggregate.marginal_kl,
-                "total_correlation": aggregate.total_correlation,
-                "dimension_kl": aggregate.dimension_kl,
-            },
             "rows": report.rows,
             "data": rows.name,
             "split": rows.split.name(),
             "selected": info.selected,
             "epoch": info.epoch,
         });
+        if let Some(aggregate) = &aggregate {
+            json["aggregate"] = json!({
+                "rows": aggregate.rows,
+                "kl": aggregate.kl,
+                "mutual_information": aggregate.mutual_information,
+                "marginal_kl": aggregate.marginal_kl,
+                "total_correlation": aggregate.total_correlation,
+                "dimension_kl": aggregate.dimension_kl,
+            });
+        }
         if corruption != Corruption::None {
             json["corrupt"] = corruption.to_string().into();
         }
@@ -104,7 +111,7 @@ impl Evaluate {
         if let Some(bits) = report.bits_per_dimension {
             json["bits_per_dimension"] = bits.into();
         }
-        console.report(&json, text(&report, &label(info)) + &parts(&report, &aggregate))
+        console.report(&json, text(&report, &label(info)) + &parts(&report, aggregate.as_ref()))
     }
 }
 
@@ -131,7 +138,7 @@ fn text(r: &EvaluationReport, label: &str) -> String {
 }
 
 /// How the KL falls into parts: by latent, and of the posteriors together.
-fn parts(r: &EvaluationReport, a: &AggregatePosterior) -> String {
+fn parts(r: &EvaluationReport, aggregate: Option<&AggregatePosterior>) -> String {
     let mut text = String::new();
     if !r.kl_per_latent.is_empty() {
         let mut kl = r.kl_per_latent.clone();
@@ -140,6 +147,7 @@ fn parts(r: &EvaluationReport, a: &AggregatePosterior) -> String {
         let rest = if kl.len() > MOST_LATENTS { " …" } else { "" };
         text += &format!("\nKL of each latent, greatest first: {}{rest}", shown.join(" "));
     }
+    let Some(a) = aggregate else { return text };
     let to_prior = match a.dimension_kl {
         Some(by_dimension) => {
             format!("total correlation {:.4} + KL by dimension {by_dimension:.4}", a.total_correlation)

@@ -84,6 +84,12 @@ impl<'a> Surrogate<'a> {
                 here.log_prob(fixed.z.rows(many), self.shares.rows_mut(many), out);
                 sum += direct(out, &w.log_pz);
             }
+            _ if vae.config().conditional_prior => {
+                vae.conditional_log_prob(moving.z.rows(many), fixed, out);
+                sum += through(out, &w.log_pz);
+                vae.conditional_log_prob(fixed.z.rows(many), moving, out);
+                sum += direct(out, &w.log_pz);
+            }
             _ => {
                 vae.prior().log_prob(isa, moving.z.rows(many), out);
                 sum += through(out, &w.log_pz);

@@ -58,6 +58,10 @@ pub struct VaeConfig {
     pub norm: Norm,
     /// Whether there is a way around each hidden layer that is as wide as its input.
     pub residual: bool,
+    /// Columns of the rows' [condition](VaeConfig::row_cols) c; 0 of none.
+    pub condition: usize,
+    /// Whether the prior is a function of the condition.
+    pub conditional_prior: bool,
     /// Columns of z.
     pub latent: usize,
     /// The posterior's heads.
@@ -191,6 +195,8 @@ impl Preset {
             layer: self.layer,
             norm: Norm::None,
             residual: false,
+            condition: 0,
+            conditional_prior: false,
             latent: self.latent,
             heads: self.heads,
             likelihood: self.likelihood,
@@ -216,6 +222,7 @@ impl VaeConfig {
     pub fn check(&self) -> Result<()> {
         self.likelihood.check()?;
         self.prior.check()?;
+        self.check_condition()?;
         if let Some([low, high]) = self.log_variance
             && !(low.is_finite() && high.is_finite() && low < high)
         {
@@ -233,8 +240,8 @@ impl VaeConfig {
         }
         let eta = self.likelihood.eta_cols(self.inputs);
         let widths = || self.hidden.iter().copied();
-        let encoder = [self.inputs].into_iter().chain(widths()).chain([self.latent.saturating_mul(2)]);
-        let decoder = [self.latent].into_iter().chain(widths().rev()).chain([eta]);
+        let encoder = [self.row_cols()].into_iter().chain(widths()).chain([self.latent.saturating_mul(2)]);
+        let decoder = [self.code_cols()].into_iter().chain(widths().rev()).chain([eta]);
         let product = |w: Vec<usize>| {
             w.windows(2).try_fold(0usize, |sum, p| sum.checked_add(p[0].checked_add(1)?.checked_mul(p[1])?))
         };

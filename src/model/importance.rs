@@ -55,6 +55,7 @@ impl<F: Real> Sampled<F> {
         let many = b.many();
         let log_ratio = &mut self.log_ratio[..many];
         match table {
+            None if vae.conditional_log_ratio(b, log_ratio) => {}
             None => {
                 let (eta, eps, z) = (b.eta.rows(b.rows), b.eps.rows(many), b.z.rows(many));
                 vae.posterior().log_ratio(vae.prior(), eta, eps, z, log_ratio);

@@ -62,6 +62,7 @@ impl Vae {
         let (n, many) = (b.rows, b.many());
         let (z, log_pz) = (b.z.rows(many), &mut b.terms.log_pz[..many]);
         match table {
+            None if self.conditional.is_some() => self.conditional_log_pz(b),
             None => self.prior.log_prob(isa, z, log_pz),
             Some(table) => table.log_prob(z, b.shares.rows_mut(many), log_pz),
         }
@@ -90,6 +91,7 @@ impl Vae {
         }
         let z = b.z.rows(many);
         match table {
+            None if self.conditional.is_some() => self.conditional_log_pz_grad(b),
             None => self.prior.log_prob_grad(isa, z, &w.path, dz),
             Some(table) => table.log_prob_grad(z, b.shares.rows(many), &w.path, dz),
         }
@@ -97,6 +99,6 @@ impl Vae {
         let mut d_eta = b.d_eta.rows_mut(n);
         (0..n).for_each(|r| d_eta.row(r).fill(F::ZERO));
         self.posterior.sample_grad(isa, eta, eps, b.dz.rows(many), d_eta.reborrow());
-        self.posterior.log_prob_of_grad(eta, eps, &w.log_qz, &w.score, d_eta);
+        self.posterior.log_prob_of_grad(eta, eps, &b.weights.log_qz, &b.weights.score, d_eta);
     }
 }

@@ -5,6 +5,7 @@
 //!     dη ← ∂T ← dz ← decoder ← dη_x ← w · ∂ log p(x|z)              dη ← w · ∂ KL
 //! ```
 
+use super::condition::ConditionalPrior;
 use super::{Block, Heads, Hidden, MixturePrior, Norm, VaeConfig};
 use crate::density::{AnyLikelihood, Components, DiagonalGaussian, Posterior, Prior, PriorKind, StandardNormal};
 use crate::error::Result;
@@ -31,7 +32,12 @@ pub struct Vae {
     pub(super) prior: StandardNormal,
     /// In the standard normal's place.
     pub(super) mixture: Option<MixturePrior>,
+    /// Likewise.
+    pub(super) conditional: Option<ConditionalPrior>,
 }
+
+/// Stages of a forward pass, with their names.
+pub(super) type Chained<'a, F> = Vec<(String, Mat<'a, F>)>;
 
 fn hidden(config: &VaeConfig, layout: &mut Layout, inputs: usize, outputs: usize) -> Arc<dyn AnyLayer> {
     let mut dense =
@@ -63,9 +69,9 @@ fn heads(config: &VaeConfig, layout: &mut Layout, inputs: usize) -> Arc<dyn AnyL
     }
 }
 
-fn encoder(config: &VaeConfig, layout: &mut Layout) -> Chain {
-    let (mut layers, mut width) = (Vec::new(), config.inputs);
-    let learns = matches!(config.prior, PriorKind::Vamp(_));
+/// From `inputs` columns to a mean and a log-variance of each latent. `learns` says that the input is learned too.
+pub(super) fn to_gaussian(config: &VaeConfig, layout: &mut Layout, inputs: usize, learns: bool) -> Chain {
+    let (mut layers, mut width) = (Vec::new(), inputs);
     for (i, &next) in config.hidden.iter().enumerate() {
         let add = |l: &mut Layout| l.scope(i, |l| hidden(config, l, width, next));
         // Nobody differentiates by x, so the first layer needs no transpose; but for learned pseudo-inputs.
@@ -78,7 +84,7 @@ fn encoder(config: &VaeConfig, layout: &mut Layout) -> Chain {
 }
 
 fn decoder(config: &VaeConfig, layout: &mut Layout, outputs: usize) -> Chain {
-    let (mut layers, mut width) = (Vec::new(), config.latent);
+    let (mut layers, mut width) = (Vec::new(), config.code_cols());
     for (i, &next) in config.hidden.iter().rev().enumerate() {
         layers.push(layout.scope(i, |l| hidden(config, l, width, next)));
         width = next;
@@ -98,11 +104,13 @@ impl Vae {
     pub fn new(config: &VaeConfig) -> Result<Self> {
         config.check()?;
         let mut layout = Layout::new();
-        let encoder = layout.scope("encoder", |l| encoder(config, l));
+        let learns = matches!(config.prior, PriorKind::Vamp(_));
+        let encoder = layout.scope("encoder", |l| to_gaussian(config, l, config.row_cols(), learns));
         let outputs = config.likelihood.eta_cols(config.inputs);
         let decoder = layout.scope("decoder", |l| decoder(config, l, outputs));
         let likelihood = layout.scope("likelihood", |l| config.likelihood.build(l, config.inputs));
         let mixture = layout.scope("prior", |l| MixturePrior::new(config, l));
+        let conditional = layout.scope("prior", |l| ConditionalPrior::new(config, l));
         Ok(Vae {
             config: config.clone(),
             layout,
@@ -112,6 +120,7 @@ impl Vae {
             posterior: DiagonalGaussian::new(config.latent).bounded(config.log_variance),
             prior: StandardNormal::new(config.latent),
             mixture,
+            conditional,
         })
     }
     /// What it was built from.
@@ -130,7 +139,7 @@ impl Vae {
     pub fn posterior(&self) -> &DiagonalGaussian {
         &self.posterior
     }
-    /// p(z), unless it is a [mixture](Self::mixture).
+    /// p(z), unless it is a [mixture](Self::mixture) or [follows the condition](VaeConfig::conditional_prior).
     pub fn prior(&self) -> &StandardNormal {
         &self.prior
     }
@@ -155,7 +164,7 @@ impl Vae {
     }
     /// Whether a parameter meets each example once, and not each sample of it.
     pub(crate) fn is_of_encoder(&self, entry: &Entry) -> bool {
-        entry.name.starts_with("encoder.")
+        entry.name.starts_with("encoder.") || self.is_of_conditional_prior(&entry.name)
     }
 
     /// `x` to the posterior's parameters `eta`.
@@ -163,6 +172,7 @@ impl Vae {
         let x = b.seen.as_ref().unwrap_or(&b.x).rows(b.rows);
         self.encoder.forward(isa, p, x, &mut b.eta, &mut b.encoder);
         self.posterior.bound(b.eta.rows_mut(b.rows));
+        self.encode_condition(isa, p, b);
     }
     /// `eta` and `eps` to latents `z`.
     pub fn sample<F: Real>(&self, isa: Isa, b: &mut Block<F>) {
@@ -172,12 +182,16 @@ impl Vae {
     }
     /// `z` to the likelihood's parameters `out`.
     pub fn decode<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>) {
+        self.join_condition(b);
         let many = b.many();
-        self.decoder.forward(isa, p, b.z.rows(many), &mut b.out, &mut b.decoder);
+        let z = b.given.as_ref().map_or_else(|| b.z.rows(many), |given| given.joined(many));
+        self.decoder.forward(isa, p, z, &mut b.out, &mut b.decoder);
     }
     /// The KL of each row and latent, from `eta`.
     pub fn kl<F: Real>(&self, isa: Isa, b: &mut Block<F>) {
-        self.prior.kl(isa, b.eta.rows(b.rows), b.terms.kl.rows_mut(b.rows));
+        if !self.conditional_kl(b) {
+            self.prior.kl(isa, b.eta.rows(b.rows), b.terms.kl.rows_mut(b.rows));
+        }
         lap(Stage::Latent, None);
     }
     /// `log p(x|z)` of each row and sample, from `x` and `out`.
@@ -193,8 +207,13 @@ impl Vae {
         self.encode(isa, p, b);
         let (n, many) = (b.rows, b.many());
         let (eta, eps) = (b.eta.rows(n), b.eps.rows(many));
-        self.posterior.sample_and_kl(isa, &self.prior, eta, eps, b.z.rows_mut(many), b.terms.kl.rows_mut(n));
-        lap(Stage::Latent, None);
+        if self.conditional.is_some() {
+            self.sample(isa, b);
+            self.kl(isa, b);
+        } else {
+            self.posterior.sample_and_kl(isa, &self.prior, eta, eps, b.z.rows_mut(many), b.terms.kl.rows_mut(n));
+            lap(Stage::Latent, None);
+        }
         self.decode(isa, p, b);
     }
 
@@ -221,15 +240,14 @@ impl Vae {
         let (x, out, log_px) = (b.x.rows(n), b.out.rows_mut(many), &mut b.terms.log_px[..many]);
         likelihood.log_prob_grad(isa, p, x, out, &b.weights.log_px[..many], log_px, &mut b.likelihood);
         lap(Stage::Likelihood, None);
-        let z = b.z.rows(many);
-        self.decoder.backward_rows(isa, p, z, &b.spent, &mut b.out, Some(&mut b.dz), &mut b.decoder);
+        self.decoder_backward(isa, p, b);
         let penalised = estimator.penalty().is_some();
         if penalised {
             b.pull.add_dz(n, &mut b.dz);
         }
         if estimator.sampled() {
             self.sampled_latent_grad(isa, b, table);
-        } else {
+        } else if !self.conditional_latent_grad(isa, b) {
             let (eta, eps, dz, weights) = (b.eta.rows(n), b.eps.rows(many), b.dz.rows(many), b.weights.kl.rows(n));
             self.posterior.sample_and_kl_grad(isa, &self.prior, eta, eps, dz, weights, b.d_eta.rows_mut(n));
         }
@@ -238,6 +256,7 @@ impl Vae {
         }
         self.posterior.bound_grad(b.eta.rows(n), b.d_eta.rows_mut(n));
         lap(Stage::Latent, None);
+        self.conditional_backward(isa, p, b);
         let x = b.seen.as_ref().unwrap_or(&b.x).rows(n);
         self.encoder.backward_rows(isa, p, x, &b.eta, &mut b.d_eta, None, &mut b.encoder);
     }
@@ -246,9 +265,14 @@ impl Vae {
     pub fn gradient<'a, F: Real>(&self, slot: Slot, b: &'a Block<F>) -> Gradient<'a, F> {
         let (n, many) = (b.rows, b.many());
         let of_encoder = || self.encoder.gradient(slot, b.seen(), b.d_eta.rows(n), &b.encoder);
-        let of_decoder = || self.decoder.gradient(slot, b.z.rows(many), b.out.rows(many), &b.decoder);
+        let of_decoder = || self.decoder.gradient(slot, b.decoded(), b.out.rows(many), &b.decoder);
         let of_likelihood = || F::likelihood(&*self.likelihood).gradient(slot, many, &b.likelihood);
-        let of_prior = || self.mixture.as_ref().and_then(|mixture| mixture.gradient(slot, b));
+        let of_prior = || {
+            self.mixture
+                .as_ref()
+                .and_then(|mixture| mixture.gradient(slot, b))
+                .or_else(|| self.conditional_gradient(slot, b))
+        };
         match of_encoder().or_else(of_decoder).or_else(of_likelihood).or_else(of_prior) {
             Some(gradient) => gradient,
             None => panic!("parameter {} belongs to no part of the model", slot.index()),
@@ -256,7 +280,7 @@ impl Vae {
     }
 
     /// What each stage of a forward pass left in a block, in order, with its name.
-    pub(crate) fn stages<'a, F: Real>(&self, b: &'a Block<F>) -> Vec<(String, Mat<'a, F>)> {
+    pub(crate) fn stages<'a, F: Real>(&self, b: &'a Block<F>) -> Chained<'a, F> {
         let chain = |name: &str, chain: &Chain, cache: &'a Cache<F>, rows: usize| {
             let named = |(i, y): (usize, &'a Buffer<F>)| (format!("layer {name}.{i}"), y.rows(rows));
             chain.inner(cache).iter().enumerate().map(named).collect::<Vec<_>>()
@@ -266,6 +290,7 @@ impl Vae {
         stages.extend(chain("encoder", &self.encoder, &b.encoder, n));
         stages.push(("the encoder's mean".to_owned(), b.eta.rows(n).columns(0, latent)));
         stages.push(("the encoder's log-variance".to_owned(), b.eta.rows(n).columns(latent, latent)));
+        stages.extend(self.conditional_stages(b));
         stages.push(("the sampled latent".to_owned(), b.z.rows(b.many())));
         stages.extend(chain("decoder", &self.decoder, &b.decoder, b.many()));
         stages.push(("the decoder's last layer".to_owned(), b.out.rows(b.many())));
@@ -276,6 +301,7 @@ impl Vae {
     pub fn kinks<F: Real>(&self, b: &Block<F>, sides: &mut Sides) {
         self.encoder.kinks(b.rows, &b.eta, &b.encoder, sides);
         self.posterior.kinks(b.eta.rows(b.rows), sides);
+        self.conditional_kinks(b, sides);
         self.decoder.kinks(b.many(), &b.out, &b.decoder, sides);
         F::likelihood(&*self.likelihood).kinks(b.x.rows(b.rows), b.out.rows(b.many()), sides);
     }

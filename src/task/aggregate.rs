@@ -11,7 +11,7 @@
 
 use super::{Encoding, Examples, check_some, encode};
 use crate::density::LOG_TAU;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::{Inference, PriorSampler};
 use crate::tensor::{Buffer, Exec, Isa, Noise, Stream};
 use elbo_kernels::par::for_each_mut;
@@ -50,7 +50,7 @@ pub struct AggregatePosterior {
 /// as well.
 ///
 /// # Errors
-/// No rows, or streamed rows that cannot be read.
+/// A prior that follows a condition, for then there is no one p(z); no rows, or streamed rows that cannot be read.
 pub fn aggregate_posterior(
     inference: &mut Inference<'_, f32>,
     examples: &Examples,
@@ -58,6 +58,11 @@ pub fn aggregate_posterior(
 ) -> Result<AggregatePosterior> {
     let (rows, noise) = (examples.len(), Noise::new(seed));
     check_some(rows)?;
+    if inference.vae().config().conditional_prior {
+        return Err(Error::input(
+            "the rows' posteriors have no one prior to be compared with: theirs follows the condition",
+        ));
+    }
     let encoding = if rows <= MOST_ROWS {
         encode(inference, examples)?
     } else {

@@ -115,7 +115,7 @@ impl TrainConfig {
     }
     fn build_objective(&self) -> Result<Objective> {
         let objective = self.base_objective()?;
-        check_penalty(self.penalty, &objective)?;
+        check_penalty(self.penalty, &objective, &self.vae)?;
         let Some(Capacity { nats, .. }) = self.capacity else { return Ok(objective) };
         if !(nats.is_finite() && nats >= 0.0) {
             return Err(Error::input(format!("the capacity must be a number of nats from 0 up, not {nats}")));
@@ -197,12 +197,14 @@ impl TrainConfig {
     /// # Errors
     /// How much is needed, and how much there is.
     pub(super) fn check_memory(&self, vae: &Vae, rows: usize) -> Result<()> {
-        let VaeConfig { hidden, inputs, latent, likelihood, prior, .. } = &self.vae;
+        let VaeConfig { hidden, inputs, latent, likelihood, prior, condition, .. } = &self.vae;
         let eta = likelihood.eta_cols(*inputs);
         // Both networks have the hidden layers, and every layer an output and its derivative; a decoder's row for each sample.
         let hidden = hidden.iter().sum::<usize>();
         let row =
             (2 * (hidden + latent + eta)).saturating_mul(self.samples).saturating_add(2 * (hidden + latent) + inputs);
+        // x again beside the condition, which stands beside every sample and its derivative too.
+        let row = if *condition > 0 { row.saturating_add(inputs + condition * (3 + 2 * self.samples)) } else { row };
         // Each component of a mixture is a row, and has a share in each sample.
         let components = (prior.components() as u64)
             .saturating_mul((2 * (hidden + latent + inputs) as u64).saturating_add((rows * self.samples) as u64));
@@ -244,10 +246,14 @@ fn penalty_numbers(rows: u64, latent: u64) -> u64 {
 ///
 /// # Errors
 /// When it is not the ELBO of one sample with its KL in closed form, or the weight is no number from 0 up.
-pub(super) fn check_penalty(penalty: Option<Penalty>, objective: &Objective) -> Result<()> {
+pub(super) fn check_penalty(penalty: Option<Penalty>, objective: &Objective, vae: &VaeConfig) -> Result<()> {
     let one = Estimator::<f32>::samples(objective) == 1;
     penalty.map_or(Ok(()), Penalty::check)?;
     match penalty {
+        Some(penalty) if vae.conditional_prior => {
+            let what = format!("the penalty {penalty} draws all rows to one prior, and theirs follows the condition");
+            Err(Error::input(what).hint("leave out --penalty or --conditional-prior"))
+        }
         Some(penalty) if !(one && matches!(objective, Objective::Elbo(_))) => Err(Error::input(format!(
             "the penalty {penalty} is of the plain ELBO of one sample, under the standard prior"
         ))
@@ -262,6 +268,13 @@ pub(super) fn check_penalty(penalty: Option<Penalty>, objective: &Objective) -> 
 /// The first offending row and column, and what to do.
 pub fn check_data(vae: &Vae, rows: &View, binarize: Binarize) -> Result<()> {
     rows.expect_cols(vae.config().inputs)?;
+    let (found, expected) = (rows.condition_cols(), vae.config().condition);
+    if found != expected {
+        let what = format!("the rows' condition has {found} columns, and the model was made for {expected}");
+        return Err(
+            Error::input(what).hint("Dataset::with_condition gives rows the condition that the model was trained with")
+        );
+    }
     let domain = vae.likelihood::<f32>().domain();
     if binarize != Binarize::None {
         rows.check_unit_interval()?;

@@ -1,5 +1,6 @@
 //! Every option does what it says: a table of verb, option and what shows it, and a test that none is missing.
 
+mod conditional;
 mod exchange;
 pub mod lab;
 mod network;
@@ -19,8 +20,17 @@ use std::collections::BTreeSet;
 type Row = (&'static str, &'static str, fn(&Lab));
 
 fn table() -> Vec<Row> {
-    [network::ROWS, training::ROWS, objective::ROWS, exchange::ROWS, reproduce::ROWS, sample::ROWS, &verbs::rows()]
-        .concat()
+    [
+        network::ROWS,
+        training::ROWS,
+        objective::ROWS,
+        exchange::ROWS,
+        reproduce::ROWS,
+        sample::ROWS,
+        conditional::ROWS,
+        &verbs::rows(),
+    ]
+    .concat()
 }
 
 /// The verbs' options as the program declares them, by name; positional ones by their value's.
