@@ -31,6 +31,9 @@ pub struct Bench {
     /// Data: a known name or a path
     #[arg(long, value_name = "DATA", default_value = "mnist")]
     data: String,
+    /// What rows are conditioned on: labels, or columns of a CSV file
+    #[arg(long, value_name = "COLUMN,…")]
+    condition: Option<String>,
     /// Rows of a step
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
@@ -71,6 +74,7 @@ impl Bench {
         let ex = self.common.exec()?;
         let settings = Settings {
             data: Some(self.data.clone()),
+            condition: self.condition.clone(),
             batch_size: self.batch_size,
             epochs: self.epochs,
             precision: self.precision.clone(),

@@ -35,7 +35,8 @@ The last lines say how the KL falls into parts for the posteriors of up to 2,000
 what the latents know of which row it was (mutual information, at most log N of N rows), how far
 latents depend on each other (total correlation), and how far each is from the prior by itself
 (Hoffman and Johnson 2016; Chen et al. 2018). Near log N the first has no room, and the second takes
-the rest: only figures of as many rows compare.
+the rest: only figures of as many rows compare. A conditional prior is another for each row, and has
+no such parts.
 
 Without --seed the draws of z are those that training evaluated with, so the figures are those of
 the model's epoch in metrics.jsonl.")]
@@ -67,9 +68,10 @@ impl Evaluate {
         let draw = Draw { noise: Noise::new(seed), stream: Stream::Evaluate, step: 0 };
         let mut inference = subject.inference().corrupted(corruption, draw);
         let report = task::evaluate_trained(&mut inference, &examples, seed, self.samples, &objective)?;
-        let posterior = subject.saved.vae.config().posterior;
-        let aggregate = match posterior {
-            PosteriorKind::Diagonal => Some(task::aggregate_posterior(&mut inference, &examples, seed)?),
+        let config = subject.saved.vae.config();
+        // A prior that follows the condition is another for each row; and q(z_j) of other posteriors is no such sum.
+        let aggregate = match (config.posterior, config.conditional_prior) {
+            (PosteriorKind::Diagonal, false) => Some(task::aggregate_posterior(&mut inference, &examples, seed)?),
             _ => None,
         };
         let mut json = json!({
@@ -78,20 +80,22 @@ impl Evaluate {
             "kl": report.kl,
             "kl_per_latent": report.kl_per_latent,
             "active_units": report.active_units,
-            "aggregate": aggregate.map(|aggregate| json!({
-                "rows": aggregate.rows,
-                "kl": aggregate.kl,
-                "mutual_information": aggregate.mutual_information,
-                "marginal_kl": aggregate.marginal_kl,
-                "total_correlation": aggregate.total_correlation,
-                "dimension_kl": aggregate.dimension_kl,
-            })),
             "rows": report.rows,
             "data": rows.name,
             "split": rows.split.name(),
             "selected": info.selected,
             "epoch": info.epoch,
         });
+        if let Some(aggregate) = &aggregate {
+            json["aggregate"] = json!({
+                "rows": aggregate.rows,
+                "kl": aggregate.kl,
+                "mutual_information": aggregate.mutual_information,
+                "marginal_kl": aggregate.marginal_kl,
+                "total_correlation": aggregate.total_correlation,
+                "dimension_kl": aggregate.dimension_kl,
+            });
+        }
         if corruption != Corruption::None {
             json["corrupt"] = corruption.to_string().into();
         }
@@ -109,14 +113,14 @@ impl Evaluate {
         if let Some(bits) = report.bits_per_dimension {
             json["bits_per_dimension"] = bits.into();
         }
-        let together = match &aggregate {
-            Some(aggregate) => parts(&report, aggregate),
-            None => format!(
+        let of_posteriors = match (&aggregate, config.posterior) {
+            (None, posterior) if posterior != PosteriorKind::Diagonal => format!(
                 "{}\nfigures of the posteriors together are of diagonal ones, and these are {posterior}",
                 by_latent(&report)
             ),
+            (aggregate, _) => by_latent(&report) + &aggregate.as_ref().map_or_else(String::new, together),
         };
-        console.report(&json, text(&report, &label(info)) + &together)
+        console.report(&json, text(&report, &label(info)) + &of_posteriors)
     }
 }
 
@@ -154,8 +158,8 @@ fn by_latent(r: &EvaluationReport) -> String {
     format!("\nKL of each latent, greatest first: {}{rest}", shown.join(" "))
 }
 
-/// How the KL falls into parts: by latent, and of the posteriors together.
-fn parts(r: &EvaluationReport, a: &AggregatePosterior) -> String {
+/// How the KL falls into parts of the posteriors together.
+fn together(a: &AggregatePosterior) -> String {
     let to_prior = match a.dimension_kl {
         Some(by_dimension) => {
             format!("total correlation {:.4} + KL by dimension {by_dimension:.4}", a.total_correlation)
@@ -163,9 +167,8 @@ fn parts(r: &EvaluationReport, a: &AggregatePosterior) -> String {
         None => format!("KL of them together {:.4} (total correlation {:.4})", a.marginal_kl, a.total_correlation),
     };
     let (rows, most) = (count(a.rows, "row"), (a.rows as f64).ln());
-    by_latent(r)
-        + &format!(
-            "\nposteriors of {rows}, a draw of each: KL {:.4} = mutual information {:.4} (at most {most:.4}) + {to_prior}",
-            a.kl, a.mutual_information
-        )
+    format!(
+        "\nposteriors of {rows}, a draw of each: KL {:.4} = mutual information {:.4} (at most {most:.4}) + {to_prior}",
+        a.kl, a.mutual_information
+    )
 }

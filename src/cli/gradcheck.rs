@@ -32,6 +32,9 @@ pub struct Gradcheck {
     /// Columns of x; without it 784, and 2 for the preset tabular
     #[arg(long, value_name = "N")]
     inputs: Option<usize>,
+    /// Columns of a condition of each row, behind x
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    condition: usize,
     /// Rows of the batch
     #[arg(long, value_name = "N", default_value_t = 2)]
     batch_size: usize,
@@ -77,7 +80,7 @@ impl Gradcheck {
             ..self.network.settings()
         };
         let usual = if settings.preset.as_deref() == Some("tabular") { 2 } else { 784 };
-        let config = settings.network(self.inputs.unwrap_or(usual))?;
+        let config = VaeConfig { condition: self.condition, ..settings.network(self.inputs.unwrap_or(usual))? };
         console.say(describe_network(&Vae::new(&config)?));
         let estimator = settings.penalised_objective_for(&config, EXAMPLES)?;
         let latents = self.batch_size.saturating_mul(Estimator::<f64>::samples(&estimator));

@@ -3,7 +3,7 @@
 use super::console::count;
 use super::output::Output;
 use super::{Common, Console, MemoryArgs};
-use crate::data::{Binarize, Dataset, ImageShape, Split, Validation, View, load_within};
+use crate::data::{Binarize, Condition, Dataset, ImageShape, Split, Validation, View, load_beside};
 use crate::density::{PosteriorKind, PriorKind};
 use crate::error::{Error, Result};
 use crate::layer::activation_name;
@@ -69,7 +69,7 @@ impl Subject {
     /// validation rows are told apart as the run did.
     ///
     /// # Errors
-    /// As [`load_within`], and a split that the data do not have.
+    /// As [`load_beside`] and [`Dataset::with_condition`], and a split that the data do not have.
     pub fn rows(&self, args: &DataArgs) -> Result<Rows> {
         let mut data = self.data(args.data.as_deref(), args.memory)?;
         if matches!(args.split, Some(Split::Train | Split::Validation)) {
@@ -82,7 +82,7 @@ impl Subject {
     /// fifth of the rows, by the seed.
     ///
     /// # Errors
-    /// As [`load_within`], and data of fewer than two rows.
+    /// As [`load_beside`] and [`Dataset::with_condition`], and data of fewer than two rows.
     pub fn known_and_heldout(&self, data: Option<&str>, memory: MemoryArgs, seed: u64) -> Result<(Rows, Rows)> {
         let data = self.data(data, memory)?;
         if data.test().is_some() {
@@ -95,7 +95,7 @@ impl Subject {
     /// that are not test rows.
     ///
     /// # Errors
-    /// As [`load_within`].
+    /// As [`load_beside`] and [`Dataset::with_condition`].
     pub fn training_rows(&self, name: Option<&str>, memory: MemoryArgs) -> Result<Rows> {
         let data = self.data(name, memory)?;
         let own = name.is_none_or(|name| self.settings().data.as_deref() == Some(name));
@@ -104,10 +104,16 @@ impl Subject {
     fn settings(&self) -> &Settings {
         self.run.as_ref().unwrap_or(&self.saved.info.settings)
     }
-    /// The data of a name, or those of the run.
+    /// The data of a name, or those of the run, with the model's condition.
     fn data(&self, name: Option<&str>, memory: MemoryArgs) -> Result<Dataset> {
         match name.or(self.settings().data.as_deref()) {
-            Some(name) => load_within(name, memory.memory),
+            Some(name) => {
+                let Some(condition) = &self.saved.info.data.condition else {
+                    return load_beside(name, memory.memory, &[]);
+                };
+                let columns: Vec<String> = condition.columns().names().map(str::to_owned).collect();
+                load_beside(name, memory.memory, &columns)?.with_condition(condition.clone())
+            }
             None => Err(Error::input("the model does not say what it was trained on").hint("name the data")),
         }
     }
@@ -119,6 +125,17 @@ impl Subject {
         let binarize = self.saved.info.settings.binarize.as_deref().map_or(Ok(Binarize::None), str::parse)?;
         let examples = Examples::new(&self.saved.vae, &rows.view, binarize, self.trained_with());
         examples.map_err(|e| e.at(format!("{} ({} split)", rows.name, rows.split)))
+    }
+    /// What the model's rows are conditioned on.
+    ///
+    /// # Errors
+    /// A model without a condition, of which `asked` said something.
+    pub fn condition(&self, asked: &str) -> Result<&Condition> {
+        self.saved.info.data.condition.as_ref().ok_or_else(|| {
+            Error::input("the model has no condition")
+                .at(asked)
+                .hint("elbo train DATA --condition labels makes one that has")
+        })
     }
     /// The picture that a row of x is, if it is one.
     pub fn image(&self) -> Option<ImageShape> {
@@ -213,6 +230,7 @@ pub fn describe_network(vae: &Vae) -> String {
     let dropout = if config.dropout > 0.0 { format!(", dropout {}", config.dropout) } else { String::new() };
     let (parameters, widths) = (vae.layout().count(), widths.join("-"));
     let prior = match config.prior {
+        PriorKind::StandardNormal if config.conditional_prior => "conditional prior, ".to_owned(),
         PriorKind::StandardNormal => String::new(),
         prior => format!("{prior} prior, "),
     };
@@ -220,6 +238,7 @@ pub fn describe_network(vae: &Vae) -> String {
         PosteriorKind::Diagonal => String::new(),
         posterior => format!("{posterior} posterior, "),
     };
-    let network = format!("{}: {widths}, {layer}{norm}{residual}{dropout}", config.preset);
+    let given = if config.condition > 0 { format!(" given {}", config.condition) } else { String::new() };
+    let network = format!("{}: {widths}{given}, {layer}{norm}{residual}{dropout}", config.preset);
     format!("{network}, {} likelihood, {prior}{posterior}{parameters} parameters", config.likelihood)
 }

@@ -12,6 +12,9 @@ pub struct Network {
     /// Widths of the encoder's hidden layers, such as 512,256; the decoder mirrors them
     #[arg(long, help_heading = "Network", value_name = "N,N,…", value_delimiter = ',')]
     hidden: Option<Vec<usize>>,
+    /// Whether the prior is a function of the condition: p(z|c), a Gaussian from a network of c, in N(0, I)'s place
+    #[arg(long, help_heading = "Network", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    conditional_prior: Option<bool>,
     /// Number of latents
     #[arg(long, help_heading = "Network", value_name = "N")]
     latent: Option<usize>,
@@ -57,6 +60,7 @@ impl Network {
         Settings {
             preset: self.preset.clone(),
             hidden: self.hidden.clone(),
+            conditional_prior: self.conditional_prior,
             latent: self.latent,
             layer: self.layer.clone(),
             activation: self.activation.clone(),

@@ -6,6 +6,7 @@ use super::{Common, MemoryArgs};
 use crate::error::{Error, Result};
 use crate::model::Inference;
 use crate::task::{self, GaussianMixture, LatentSource, Sampling};
+use ndarray::Array2;
 use std::path::PathBuf;
 
 /// Draw latents from the prior and decode them: new pictures, or new rows of a table
@@ -17,9 +18,14 @@ Examples:
   elbo sample runs/f --seed 7 --out more.png        other samples
   elbo sample runs/f --temperature 0.7              closer to each other
   elbo sample runs/f --from mixture:10              from where the training rows are
+  elbo sample runs/c --label 7                      of a conditional model: sevens
+  elbo sample runs/t --label region=north,age=40    of some columns; the rest as if nothing were said
 
 What is written is the mean of x for each latent. More samples of a seed begin with the same ones.
 Rows of a table go to samples-<seed>.csv by default; as .png they are drawn as points or a heat map.
+
+Of a conditional model, labels that --label does not say go in turn, one a sample, and numbers are at
+the training rows' mean.
 
 --from mixture:K fits a mixture of K Gaussians to the posteriors of the training rows, variances
 counted in, and draws from that (Ghosh et al. 2020): better samples where the posteriors together
@@ -40,6 +46,9 @@ pub struct Sample {
     /// odder ones
     #[arg(long, value_name = "T", default_value_t = 1.0)]
     temperature: f64,
+    /// What samples of a conditional model are conditioned on: a value, or COLUMN=VALUE,…
+    #[arg(long, value_name = "LABEL")]
+    label: Option<String>,
     /// Number of samples
     #[arg(long, value_name = "N", default_value_t = 64)]
     count: usize,
@@ -50,16 +59,29 @@ pub struct Sample {
     common: Common,
 }
 
+/// The conditions of `count` rows of which a label is given, or none; nothing of a model without a condition.
+pub(super) fn given(subject: &Subject, label: Option<&str>, count: usize) -> Result<Option<Array2<f32>>> {
+    let condition = match (label, &subject.saved.info.data.condition) {
+        (None, None) => return Ok(None),
+        _ => subject.condition("--label")?,
+    };
+    let given = label.map_or_else(|| Ok(Vec::new()), |label| condition.parse(label)).map_err(|e| e.at("--label"))?;
+    task::check_size(count, condition.cols())?;
+    Ok(Some(condition.rows(&given, count)))
+}
+
 impl Sample {
     pub(super) fn run(&self) -> Result<()> {
         let subject = Subject::load(&self.run, &self.common)?;
         let seed = subject.seed(&self.common);
         let output = subject.output(self.out.as_deref(), &format!("samples-{seed}"))?;
-        let sampling = Sampling { mixture: None, temperature: self.temperature };
+        let sampling = Sampling { temperature: self.temperature, ..Sampling::default() };
         sampling.check().map_err(|e| e.at("--temperature"))?;
+        let condition = given(&subject, self.label.as_deref(), self.count)?;
         let mut inference = subject.inference();
         let mixture = self.mixture(&subject, &mut inference, seed)?;
-        let sampling = Sampling { mixture: mixture.as_ref(), ..sampling };
+        let sampling =
+            Sampling { mixture: mixture.as_ref(), condition: condition.as_ref().map(|c| c.view()), ..sampling };
         let x = task::sample_by(&mut inference, self.count, seed, &sampling)?;
         output.write(x.view(), &subject.names())?;
         self.common.console().wrote(&output.path, x.dim())

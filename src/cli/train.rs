@@ -25,6 +25,7 @@ Examples:
   elbo train table.csv --likelihood gaussian --validation 0.1 --patience 10
   elbo train mnist --preset iwae-200 --objective iwae --samples 5 --gradient dreg
   elbo train mnist --preset gated-300 --prior vamp:500 --warmup-epochs 10 --binarize dynamic
+  elbo train mnist --condition labels                   then elbo sample --label 7
   elbo train --config runs/f/config.toml --seed 1       the same run with another seed
   elbo train large.npy --memory 2G                      streamed, if it would take more than 2 GiB
   elbo train --resume runs/f                            goes on where a run was interrupted
@@ -45,6 +46,10 @@ pub struct Train {
     data: Option<String>,
     #[command(flatten)]
     network: Network,
+    /// What rows are conditioned on: labels (those that the data bring with them), or columns of a CSV file, which leave x:
+    /// text is one-hot, numbers are standardised, and NAME:labels takes numbers as text
+    #[arg(long, help_heading = "Network", value_name = "COLUMN,…")]
+    condition: Option<String>,
     /// Times that every training row is used; without it, 10 or more, in tens as many as make 2,000 steps
     #[arg(long, help_heading = "Training", value_name = "N")]
     epochs: Option<u64>,
@@ -210,6 +215,7 @@ impl Train {
         Settings {
             data: self.data.clone(),
             validation: self.validation.clone(),
+            condition: self.condition.clone(),
             output_bias: self.output_bias.clone(),
             binarize: self.binarize.clone(),
             epochs: self.epochs,

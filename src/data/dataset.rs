@@ -211,6 +211,17 @@ impl Dataset {
         Ok(self)
     }
 
+    /// Every split as `of` makes it from itself.
+    pub(super) fn map(self, of: impl Fn(View) -> View) -> Dataset {
+        Dataset {
+            all: of(self.all),
+            train: of(self.train),
+            validation: self.validation.map(&of),
+            test: self.test.map(&of),
+            ..self
+        }
+    }
+
     /// How the validation split was cut, a share as the number of its rows.
     pub fn set_aside(&self) -> Validation {
         self.set_aside

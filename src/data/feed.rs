@@ -118,6 +118,16 @@ impl Batch<'_> {
         }
     }
 
+    /// Writes the condition of row `r` of the batch. See [`View::gather_condition`].
+    ///
+    /// # Panics
+    /// As [`View::gather_condition`].
+    pub fn gather_condition<F: Element>(&self, r: usize, out: &mut [F]) {
+        if !out.is_empty() {
+            self.view.condition_of(self.id(r), out);
+        }
+    }
+
     /// Writes row `r` of the batch as numbers, `(cols)`. See [`Rows::gather`](super::Rows::gather).
     ///
     /// # Panics

@@ -64,13 +64,7 @@ impl Labels {
         if let Some(code) = self.distinct.iter().position(|d| *d == spelled) {
             return Ok(code as u32);
         }
-        let known: Vec<&str> = self.distinct.iter().map(String::as_str).collect();
-        let error = Error::input(format!("no row has the label `{spelled}`"));
-        Err(match nearest(&spelled, &known) {
-            Some(near) => error.hint(format!("did you mean `{near}`?")),
-            None if known.len() <= 20 => error.hint(format!("labels are {}", known.join(", "))),
-            None => error.hint(format!("there are {} labels, {} among them", known.len(), known[..10].join(", "))),
-        })
+        Err(choices(Error::input(format!("no row has the label `{spelled}`")), &spelled, &self.distinct))
     }
 
     /// For each row, whether it carries a label: what `--positive` asks.
@@ -132,8 +126,18 @@ impl<S: AsRef<str>> FromIterator<S> for Labels {
     }
 }
 
+/// The error of a label that is not among those known, with the nearest as a hint, or some of them.
+pub(super) fn choices(error: Error, spelled: &str, known: &[String]) -> Error {
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
+    match nearest(spelled, &known) {
+        Some(near) => error.hint(format!("did you mean `{near}`?")),
+        None if known.len() <= 20 => error.hint(format!("labels are {}", known.join(", "))),
+        None => error.hint(format!("there are {} labels, {} among them", known.len(), known[..10].join(", "))),
+    }
+}
+
 /// The one spelling of a label: no blanks around it, a finite number as Rust prints it.
-fn spelling(label: &str) -> Cow<'_, str> {
+pub(super) fn spelling(label: &str) -> Cow<'_, str> {
     let label = label.trim();
     match label.parse::<f64>() {
         // Adding +0 turns -0 into 0.

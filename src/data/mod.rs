@@ -18,6 +18,8 @@
 //! ```
 
 mod binarize;
+mod condition;
+mod conditioned;
 mod dataset;
 mod feed;
 mod labels;
@@ -30,6 +32,7 @@ mod source;
 mod view;
 
 pub use binarize::Binarize;
+pub use condition::{Condition, ConditionColumns, Field};
 pub use dataset::{Dataset, Split, Validation};
 pub use feed::{Batch, Feed};
 pub use labels::Labels;
@@ -37,5 +40,5 @@ pub use memory::Memory;
 pub(crate) use memory::expect_memory;
 pub use order::{Batches, shuffle};
 pub use rows::{ImageShape, Rows};
-pub use source::{KNOWN, load, load_in, load_labels, load_within};
+pub use source::{KNOWN, load, load_beside, load_in, load_labels, load_within};
 pub use view::View;

@@ -1,5 +1,6 @@
 //! Some rows of a matrix of data, in a given order, without a copy.
 
+use super::conditioned::Conditions;
 use super::{ImageShape, Labels, Rows};
 use crate::{Error, Result};
 use elbo_kernels::Element;
@@ -31,6 +32,9 @@ enum Index {
 pub struct View {
     rows: Arc<Rows>,
     labels: Option<Arc<Labels>>,
+    /// Columns beside those of the rows, by name.
+    pub(super) beside: Option<Arc<[(String, Labels)]>>,
+    pub(super) conditions: Option<Arc<Conditions>>,
     index: Index,
 }
 
@@ -38,7 +42,7 @@ impl View {
     /// All rows, without labels.
     pub fn new(rows: Rows) -> View {
         let index = Index::Range(0..rows.len());
-        View { rows: Arc::new(rows), labels: None, index }
+        View { rows: Arc::new(rows), labels: None, beside: None, conditions: None, index }
     }
 
     /// All rows, each with its label.
@@ -47,8 +51,7 @@ impl View {
     /// A number of labels that is not the number of rows.
     pub fn with_labels(rows: Rows, labels: Labels) -> Result<View> {
         labels.expect_rows(rows.len())?;
-        let index = Index::Range(0..rows.len());
-        Ok(View { rows: Arc::new(rows), labels: Some(Arc::new(labels)), index })
+        Ok(View { labels: Some(Arc::new(labels)), ..View::new(rows) })
     }
 
     /// Number of rows in the view.

@@ -25,8 +25,9 @@ pub struct VaeCheck {
     pub f32_error: f64,
 }
 
-/// Values on which a likelihood is defined: grey in [0, 1], classes, small counts, bytes, or standard normal.
-fn example(domain: Domain, rows: usize, cols: usize, noise: &Noise) -> Vec<f64> {
+/// Values on which a likelihood is defined: grey in [0, 1], classes, small counts, bytes, or standard normal; behind each row
+/// a condition of so many standard normal numbers.
+fn example(domain: Domain, rows: usize, (cols, condition): (usize, usize), noise: &Noise) -> Vec<f64> {
     let mut rng = noise.rng(Stream::Check, 0, 0, 0);
     let mut one = || match domain {
         Domain::Real => rng.sample(StandardNormal),
@@ -37,7 +38,13 @@ fn example(domain: Domain, rows: usize, cols: usize, noise: &Noise) -> Vec<f64> 
         Domain::Bytes => f64::from(rng.random_range(0..=255)) / 255.0,
     };
     // Exact in f32, so that both precisions see the same data.
-    (0..rows * cols).map(|_| f64::from(one() as f32)).collect()
+    let mut row = || -> Vec<f64> { (0..cols).map(|_| f64::from(one() as f32)).collect() };
+    let of_condition = |r: usize| {
+        let mut rng = noise.rng(Stream::Check, 0, r as u64, 1);
+        let normal = move |_| f64::from(rng.sample::<f32, _>(StandardNormal));
+        (0..condition).map(normal)
+    };
+    (0..rows).flat_map(|r| row().into_iter().chain(of_condition(r)).collect::<Vec<f64>>()).collect()
 }
 
 /// The objective on a fixed batch with fixed noise.
@@ -57,7 +64,7 @@ impl<'a, F: Real> Objective<'a, F> {
         move |r, out| out.iter_mut().zip(&x[r * cols..]).for_each(|(o, &v)| *o = F::from_f64(v))
     }
     fn value(&mut self, p: &Params<F>) -> Value {
-        let fill = Self::fill(self.x, self.vae.config().inputs);
+        let fill = Self::fill(self.x, self.vae.config().row_cols());
         let (isa, draw, ws) = (self.ex.isa(), self.draw, &mut self.workspace);
         let stats = self.vae.objective(isa, p, self.rows, &fill, &draw, self.estimator, self.beta, ws);
         let value = stats.value(self.estimator, self.beta);
@@ -69,7 +76,7 @@ impl<'a, F: Real> Objective<'a, F> {
     }
     fn gradient(&mut self, p: &Params<F>) -> Slab<F> {
         let mut grads = Slab::zeros(self.vae.layout());
-        let fill = Self::fill(self.x, self.vae.config().inputs);
+        let fill = Self::fill(self.x, self.vae.config().row_cols());
         let (isa, draw, ws) = (self.ex.isa(), self.draw, &mut self.workspace);
         self.vae.loss_grad(isa, p, self.rows, &fill, &draw, self.estimator, self.beta, ws, &mut grads);
         grads
@@ -95,7 +102,7 @@ pub fn check_vae(
         return Err(Error::input(what).hint("check an objective whose KL is sampled"));
     }
     let (noise, ex) = (Noise::new(seed), Exec::sequential()?);
-    let x = example(vae.likelihood::<f64>().domain(), rows, config.inputs, &noise);
+    let x = example(vae.likelihood::<f64>().domain(), rows, (config.inputs, config.condition), &noise);
     let draw = Draw { noise, stream: Stream::Check, step: 1 };
     let (double, float): (&dyn Estimator<f64>, &dyn Estimator<f32>) = (estimator, estimator);
     let samples = double.samples();
@@ -111,7 +118,7 @@ pub fn check_vae(
         f.gradient(&params).cast::<f64>()
     };
 
-    let fill = Objective::<f64>::fill(&x, config.inputs);
+    let fill = Objective::<f64>::fill(&x, config.row_cols());
     let mut surrogate = double.surrogate().then(|| Surrogate::new(&vae, &params, double, beta, rows, &fill, &draw));
     let mut value = |p: &Params<f64>| match &mut surrogate {
         Some(surrogate) => surrogate.value(p),

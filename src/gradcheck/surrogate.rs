@@ -90,6 +90,12 @@ impl<'a> Surrogate<'a> {
                 vae.log_densities(isa, p, fixed, None);
                 sum += direct(&fixed.terms.log_pz, &w.log_pz);
             }
+            _ if vae.config().conditional_prior => {
+                vae.conditional_log_prob(moving.z.rows(many), fixed, out);
+                sum += through(out, &w.log_pz);
+                vae.conditional_log_prob(fixed.z.rows(many), moving, out);
+                sum += direct(out, &w.log_pz);
+            }
             _ => {
                 vae.prior().log_prob(isa, moving.z.rows(many), out);
                 sum += through(out, &w.log_pz);

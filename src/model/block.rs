@@ -1,5 +1,6 @@
 //! The memory of one block of rows: all that a pass through the network writes.
 
+use super::condition::{Given, seen};
 use super::coupled::Pull;
 use super::{Corruption, Draw, Vae};
 use crate::estimator::{Terms, Weights};
@@ -17,6 +18,8 @@ pub struct Block<F> {
     pub x: Input<F>,
     /// What the encoder sees of them, if that is something else.
     pub(super) seen: Option<Input<F>>,
+    /// Of a conditional model, the rows' conditions.
+    pub(super) given: Option<Given<F>>,
     /// The posterior's parameters, (n, E), and their gradient: means, log-variances, and what else it takes.
     pub eta: Buffer<F>,
     pub(super) d_eta: Buffer<F>,
@@ -72,7 +75,8 @@ impl<F: Real> Block<F> {
             rows: 0,
             samples,
             x: Input::new(capacity, vae.config().inputs),
-            seen: None,
+            seen: seen(vae, capacity),
+            given: Given::new(vae, capacity, samples),
             eta: Buffer::new(capacity, eta),
             d_eta: Buffer::new(capacity, eta),
             eps: Buffer::new(many, latent),
@@ -113,32 +117,43 @@ impl<F: Real> Block<F> {
         self.skips = false;
         self.rounded.iter_mut().for_each(|(x, _)| x.dense());
     }
-    /// Writes the examples: row `r` by `fill(first + r, row)`.
+    /// Writes the examples, [x | c] of a conditional model: row `r` by `fill(first + r, row)`.
     pub fn load(&mut self, isa: Isa, first: usize, fill: &impl Fn(usize, &mut [F])) {
-        let mut x = self.x.rows_mut(self.rows);
-        for r in 0..self.rows {
-            fill(first + r, x.row(r));
+        if self.given.is_some() {
+            self.load_given(first, fill);
+        } else {
+            let mut x = self.x.rows_mut(self.rows);
+            for r in 0..self.rows {
+                fill(first + r, x.row(r));
+            }
         }
         if self.skips && self.rows >= LEAST_ROWS {
-            self.x.find_zeros(isa, self.rows);
+            // Of a conditional model, x itself is multiplied by nothing.
+            let input = if self.given.is_some() { self.seen.as_mut() } else { Some(&mut self.x) };
+            input.into_iter().for_each(|input| input.find_zeros(isa, self.rows));
         }
     }
-    /// The encoder's input, (n, D).
+    /// The encoder's input, (n, D), or (n, D + C) of a conditional model.
     pub(super) fn seen(&self) -> Mat<'_, F> {
         self.seen.as_ref().unwrap_or(&self.x).rows(self.rows)
     }
     /// Room for what the encoder sees of the examples, if they are corrupted.
     pub(super) fn see(&mut self, vae: &Vae, corruption: Corruption) {
         let seen = || Input::new(self.eta.capacity(), vae.config().inputs);
-        self.seen = (corruption != Corruption::None).then(seen);
+        // A conditional model's encoder always has an input of its own.
+        if self.given.is_none() {
+            self.seen = (corruption != Corruption::None).then(seen);
+        }
     }
     /// Lets the encoder see the examples with their corruption; `first` is the batch's row that the block begins with.
     pub(super) fn corrupt(&mut self, isa: Isa, corruption: Corruption, draw: &Draw, first: usize) {
-        let Some(seen) = &mut self.seen else { return };
+        let Some(seen) = self.seen.as_mut().filter(|_| corruption != Corruption::None) else { return };
         let (x, mut to) = (self.x.rows(self.rows), seen.rows_mut(self.rows));
         for r in 0..self.rows {
-            to.row(r).copy_from_slice(x.row(r));
-            corruption.apply(draw, first + r, to.row(r));
+            // A condition behind it stays what it is.
+            let to = &mut to.row(r)[..x.cols()];
+            to.copy_from_slice(x.row(r));
+            corruption.apply(draw, first + r, to);
         }
         if self.skips && self.rows >= LEAST_ROWS {
             seen.find_zeros(isa, self.rows);

@@ -60,6 +60,10 @@ pub struct VaeConfig {
     pub residual: bool,
     /// The share of a hidden layer's outputs that a training step leaves out: see [`Dropout`](crate::layer::Dropout).
     pub dropout: f64,
+    /// Columns of the rows' [condition](VaeConfig::row_cols) c; 0 of none.
+    pub condition: usize,
+    /// Whether the prior is a function of the condition.
+    pub conditional_prior: bool,
     /// Columns of z.
     pub latent: usize,
     /// The posterior's heads.
@@ -197,6 +201,8 @@ impl Preset {
             norm: Norm::None,
             residual: false,
             dropout: 0.0,
+            condition: 0,
+            conditional_prior: false,
             latent: self.latent,
             heads: self.heads,
             likelihood: self.likelihood,
@@ -245,6 +251,7 @@ impl VaeConfig {
             .hint("--dropout 0.2, for example"));
         }
         self.posterior.check()?;
+        self.check_condition()?;
         if let Some([low, high]) = self.log_variance
             && !(low.is_finite() && high.is_finite() && low < high)
         {
@@ -270,8 +277,8 @@ impl VaeConfig {
         }
         let eta = self.likelihood.eta_cols(self.inputs);
         let widths = || self.hidden.iter().copied();
-        let encoder = [self.inputs].into_iter().chain(widths()).chain([self.posterior_columns()]);
-        let decoder = [self.latent].into_iter().chain(widths().rev()).chain([eta]);
+        let encoder = [self.row_cols()].into_iter().chain(widths()).chain([self.posterior_columns()]);
+        let decoder = [self.code_cols()].into_iter().chain(widths().rev()).chain([eta]);
         let product = |w: Vec<usize>| {
             w.windows(2).try_fold(0usize, |sum, p| sum.checked_add(p[0].checked_add(1)?.checked_mul(p[1])?))
         };

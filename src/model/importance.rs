@@ -55,6 +55,7 @@ impl<F: Real> Sampled<F> {
         let (many, closed) = (b.many(), vae.config().closed_form());
         let log_ratio = &mut self.log_ratio[..many];
         match vae.config().prior {
+            _ if vae.conditional_log_ratio(b, log_ratio) => {}
             PriorKind::StandardNormal => {
                 let (eta, eps, z) = (b.eta.rows(b.rows), b.eps.rows(many), b.z.rows(many));
                 vae.posterior().log_ratio(vae.prior(), eta, eps, z, &b.log_det, log_ratio);

@@ -181,7 +181,7 @@ impl<'m, F: Real> Inference<'m, F> {
         self.ex
     }
 
-    /// What draws from the prior.
+    /// What draws from the prior; where that follows a condition, the noise of [`condition_draws`](Self::condition_draws).
     pub fn prior_sampler(&self) -> PriorSampler<'m, F> {
         match (&self.table, self.vae.flow_prior()) {
             (Some(table), _) => PriorSampler::Mixture(table.clone()),
@@ -197,8 +197,9 @@ impl<'m, F: Real> Inference<'m, F> {
         Rows { count, block: BLOCK_ROWS, unit: 8, flops, stop: self.stop }
     }
 
-    /// Encodes `rows` rows, which `fill(r, x)` writes, and gives `out(r, mean, log_variance)` each row's posterior, latent by
-    /// latent. Of a flow the mean is that of its base, taken through the flow, and log-variances are NaN.
+    /// Encodes `rows` rows, which `fill(r, x)` writes (as [x | c] for a conditional model, here and below), and gives
+    /// `out(r, mean, log_variance)` each row's posterior, latent by latent. Of a flow the mean is that of its base, taken through
+    /// the flow, and log-variances are NaN.
     pub fn encode(
         &mut self,
         rows: usize,
@@ -221,9 +222,10 @@ impl<'m, F: Real> Inference<'m, F> {
         });
     }
 
-    /// The posterior's mean of each row: `x` is (n, D), `means` (n, L). Panics when the shapes do not fit the model.
+    /// The posterior's mean of each row: `x` is (n, D), or [x | c] of a conditional model, `means` (n, L). Panics when the
+    /// shapes do not fit the model.
     pub fn encode_into(&mut self, x: ArrayView2<F>, mut means: ArrayViewMut2<F>) {
-        let (inputs, latent) = (self.vae.config().inputs, self.vae.config().latent);
+        let (inputs, latent) = (self.vae.config().row_cols(), self.vae.config().latent);
         assert!(
             x.ncols() == inputs && means.dim() == (x.nrows(), latent),
             "encode: x {:?}, means {:?} of a model of {inputs} columns and {latent} latents",
@@ -233,9 +235,10 @@ impl<'m, F: Real> Inference<'m, F> {
         self.encode(x.nrows(), &rows_of(x), |r, mean, _| assign(means.row_mut(r), mean));
     }
 
-    /// The mean of x for each latent: `z` is (n, L), `means` (n, D). Panics when the shapes do not fit the model.
+    /// The mean of x for each latent: `z` is (n, L), or [z | c] of a conditional model, `means` (n, D). Panics when the
+    /// shapes do not fit the model.
     pub fn decode_into(&mut self, z: ArrayView2<F>, mut means: ArrayViewMut2<F>) {
-        let (inputs, latent) = (self.vae.config().inputs, self.vae.config().latent);
+        let (inputs, latent) = (self.vae.config().inputs, self.vae.config().code_cols());
         assert!(
             z.ncols() == latent && means.dim() == (z.nrows(), inputs),
             "decode: z {:?}, means {:?} of a model of {latent} latents and {inputs} columns",
@@ -253,11 +256,7 @@ impl<'m, F: Real> Inference<'m, F> {
         fill: &(impl Fn(usize, &mut [F]) + Sync),
         out: impl FnMut(usize, &[F], &[F]) + Send,
     ) {
-        let pass = |first: usize, b: &mut Block<F>| {
-            for r in 0..b.rows {
-                fill(first + r, b.z.rows_mut(b.rows).row(r));
-            }
-        };
+        let pass = |first: usize, b: &mut Block<F>| b.load_latents(first, fill);
         self.decode_after(self.rows(rows, 1), pass, out);
     }
 

@@ -70,6 +70,7 @@ impl Vae {
         match (table, &self.flow_prior) {
             (Some(table), _) => table.log_prob(z, b.shares.rows_mut(many), log_pz),
             (None, Some(flow)) => flow.log_prob(isa, p, z, log_pz, &mut b.flow_prior),
+            (None, None) if self.conditional.is_some() => self.conditional_log_pz(b),
             (None, None) => self.prior.log_prob(isa, z, log_pz),
         }
         let log_qz = &mut b.terms.log_qz[..many];
@@ -114,12 +115,13 @@ impl Vae {
         match (table, &self.flow_prior) {
             (Some(table), _) => table.log_prob_grad(z, b.shares.rows(many), &w.path, dz),
             (None, Some(_)) => {}
+            (None, None) if self.conditional.is_some() => self.conditional_log_pz_grad(b),
             (None, None) => self.prior.log_prob_grad(isa, z, &w.path, dz),
         }
         let (eta, eps) = (b.eta.rows(n), b.eps.rows(many));
         let mut d_eta = b.d_eta.rows_mut(n);
         (0..n).for_each(|r| d_eta.row(r).fill(F::ZERO));
-        let (dz, weights) = (b.dz.rows_mut(many), [&w.log_qz[..], &w.score[..]]);
+        let (dz, weights) = (b.dz.rows_mut(many), [&b.weights.log_qz[..], &b.weights.score[..]]);
         self.posterior.sampled_grad(isa, p, eta, eps, dz, weights, d_eta, &mut b.posterior);
     }
 }

@@ -1,6 +1,7 @@
 //! Models: where networks, densities and an estimator meet.
 
 mod block;
+mod condition;
 mod config;
 mod corrupt;
 mod coupled;
@@ -18,6 +19,7 @@ mod threads;
 mod vae;
 
 pub use block::Block;
+pub use condition::join;
 pub use config::{Heads, Hidden, Norm, PRESETS, Preset, VaeConfig};
 pub use corrupt::Corruption;
 pub use flow_prior::{FlowPrior, FlowSampler};

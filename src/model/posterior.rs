@@ -44,6 +44,10 @@ impl ModelPosterior {
         let base = DiagonalGaussian::new(latent).bounded(config.log_variance);
         ModelPosterior { latent, columns: config.posterior_columns(), base, shape }
     }
+    /// What the first 2L columns of η are of.
+    pub(super) fn base(&self) -> &DiagonalGaussian {
+        &self.base
+    }
     /// Columns of η.
     pub fn eta_cols(&self) -> usize {
         self.columns

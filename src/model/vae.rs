@@ -5,6 +5,7 @@
 //!     dη ← ∂T ← dz ← decoder ← dη_x ← w · ∂ log p(x|z)              dη ← w · ∂ KL
 //! ```
 
+use super::condition::ConditionalPrior;
 use super::{Block, FlowPrior, Heads, Hidden, MixturePrior, ModelPosterior, Norm, VaeConfig};
 use crate::density::{AnyLikelihood, Components, PosteriorKind, PriorKind, StandardNormal};
 use crate::error::Result;
@@ -31,9 +32,14 @@ pub struct Vae {
     pub(super) prior: StandardNormal,
     /// In the standard normal's place.
     pub(super) mixture: Option<MixturePrior>,
-    /// The same.
+    /// Likewise.
     pub(super) flow_prior: Option<FlowPrior>,
+    /// Likewise.
+    pub(super) conditional: Option<ConditionalPrior>,
 }
+
+/// Stages of a forward pass, with their names.
+pub(super) type Chained<'a, F> = Vec<(String, Mat<'a, F>)>;
 
 fn hidden(config: &VaeConfig, layout: &mut Layout, inputs: usize, outputs: usize) -> Arc<dyn AnyLayer> {
     let mut dense =
@@ -73,9 +79,9 @@ fn heads(config: &VaeConfig, layout: &mut Layout, inputs: usize) -> Arc<dyn AnyL
     }
 }
 
-fn encoder(config: &VaeConfig, layout: &mut Layout) -> Chain {
-    let (mut layers, mut width) = (Vec::new(), config.inputs);
-    let learns = matches!(config.prior, PriorKind::Vamp(_));
+/// From `inputs` columns to a mean and a log-variance of each latent. `learns` says that the input is learned too.
+pub(super) fn to_gaussian(config: &VaeConfig, layout: &mut Layout, inputs: usize, learns: bool) -> Chain {
+    let (mut layers, mut width) = (Vec::new(), inputs);
     for (i, &next) in config.hidden.iter().enumerate() {
         let add = |l: &mut Layout| l.scope(i, |l| hidden(config, l, width, next));
         // Nobody differentiates by x, so the first layer needs no transpose; but for learned pseudo-inputs.
@@ -88,7 +94,7 @@ fn encoder(config: &VaeConfig, layout: &mut Layout) -> Chain {
 }
 
 fn decoder(config: &VaeConfig, layout: &mut Layout, outputs: usize) -> Chain {
-    let (mut layers, mut width) = (Vec::new(), config.latent);
+    let (mut layers, mut width) = (Vec::new(), config.code_cols());
     for (i, &next) in config.hidden.iter().rev().enumerate() {
         layers.push(layout.scope(i, |l| hidden(config, l, width, next)));
         width = next;
@@ -108,13 +114,15 @@ impl Vae {
     pub fn new(config: &VaeConfig) -> Result<Self> {
         config.check()?;
         let mut layout = Layout::new();
-        let encoder = layout.scope("encoder", |l| encoder(config, l));
+        let learns = matches!(config.prior, PriorKind::Vamp(_));
+        let encoder = layout.scope("encoder", |l| to_gaussian(config, l, config.row_cols(), learns));
         let outputs = config.likelihood.eta_cols(config.inputs);
         let decoder = layout.scope("decoder", |l| decoder(config, l, outputs));
         let likelihood = layout.scope("likelihood", |l| config.likelihood.build(l, config.inputs));
         let mixture = layout.scope("prior", |l| MixturePrior::new(config, l));
         let flow_prior = layout.scope("prior", |l| FlowPrior::new(config, l));
         let posterior = layout.scope("posterior", |l| ModelPosterior::new(config, l));
+        let conditional = layout.scope("prior", |l| ConditionalPrior::new(config, l));
         Ok(Vae {
             config: config.clone(),
             layout,
@@ -125,6 +133,7 @@ impl Vae {
             prior: StandardNormal::new(config.latent),
             mixture,
             flow_prior,
+            conditional,
         })
     }
     /// What it was built from.
@@ -143,7 +152,8 @@ impl Vae {
     pub fn posterior(&self) -> &ModelPosterior {
         &self.posterior
     }
-    /// p(z), unless it is a [mixture](Self::mixture) or a [flow](Self::flow_prior).
+    /// p(z), unless it is a [mixture](Self::mixture), a [flow](Self::flow_prior) or [follows the
+    /// condition](VaeConfig::conditional_prior).
     pub fn prior(&self) -> &StandardNormal {
         &self.prior
     }
@@ -172,7 +182,7 @@ impl Vae {
     }
     /// Whether a parameter meets each example once, and not each sample of it.
     pub(crate) fn is_of_encoder(&self, entry: &Entry) -> bool {
-        entry.name.starts_with("encoder.")
+        entry.name.starts_with("encoder.") || self.is_of_conditional_prior(&entry.name)
     }
 
     /// `x` to the posterior's parameters `eta`.
@@ -180,6 +190,7 @@ impl Vae {
         let x = b.seen.as_ref().unwrap_or(&b.x).rows(b.rows);
         self.encoder.forward(isa, p, x, &mut b.eta, &mut b.encoder);
         self.posterior.bound(b.eta.rows_mut(b.rows));
+        self.encode_condition(isa, p, b);
     }
     /// `eta` and `eps` to latents `z`.
     pub fn sample<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>) {
@@ -190,12 +201,16 @@ impl Vae {
     }
     /// `z` to the likelihood's parameters `out`.
     pub fn decode<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>) {
+        self.join_condition(b);
         let many = b.many();
-        self.decoder.forward(isa, p, b.z.rows(many), &mut b.out, &mut b.decoder);
+        let z = b.given.as_ref().map_or_else(|| b.z.rows(many), |given| given.joined(many));
+        self.decoder.forward(isa, p, z, &mut b.out, &mut b.decoder);
     }
     /// The KL of each row and latent, from `eta`.
     pub fn kl<F: Real>(&self, isa: Isa, b: &mut Block<F>) {
-        self.posterior.kl(isa, &self.prior, b.eta.rows(b.rows), b.terms.kl.rows_mut(b.rows));
+        if !self.conditional_kl(b) {
+            self.posterior.kl(isa, &self.prior, b.eta.rows(b.rows), b.terms.kl.rows_mut(b.rows));
+        }
         lap(Stage::Latent, None);
     }
     /// `log p(x|z)` of each row and sample, from `x` and `out`.
@@ -211,8 +226,13 @@ impl Vae {
         self.encode(isa, p, b);
         let (n, many) = (b.rows, b.many());
         let (eta, eps) = (b.eta.rows(n), b.eps.rows(many));
-        self.posterior.sample_and_kl(isa, &self.prior, eta, eps, b.z.rows_mut(many), b.terms.kl.rows_mut(n));
-        lap(Stage::Latent, None);
+        if self.conditional.is_some() {
+            self.sample(isa, p, b);
+            self.kl(isa, b);
+        } else {
+            self.posterior.sample_and_kl(isa, &self.prior, eta, eps, b.z.rows_mut(many), b.terms.kl.rows_mut(n));
+            lap(Stage::Latent, None);
+        }
         self.decode(isa, p, b);
     }
 
@@ -239,15 +259,14 @@ impl Vae {
         let (x, out, log_px) = (b.x.rows(n), b.out.rows_mut(many), &mut b.terms.log_px[..many]);
         likelihood.log_prob_grad(isa, p, x, out, &b.weights.log_px[..many], log_px, &mut b.likelihood);
         lap(Stage::Likelihood, None);
-        let z = b.z.rows(many);
-        self.decoder.backward_rows(isa, p, z, &b.spent, &mut b.out, Some(&mut b.dz), &mut b.decoder);
+        self.decoder_backward(isa, p, b);
         let penalised = estimator.penalty().is_some();
         if penalised {
             b.pull.add_dz(n, &mut b.dz);
         }
         if estimator.sampled() {
             self.sampled_latent_grad(isa, p, b, table);
-        } else {
+        } else if !self.conditional_latent_grad(isa, b) {
             let (eta, eps, dz, weights) = (b.eta.rows(n), b.eps.rows(many), b.dz.rows(many), b.weights.kl.rows(n));
             self.posterior.sample_and_kl_grad(isa, &self.prior, eta, eps, dz, weights, b.d_eta.rows_mut(n));
         }
@@ -256,6 +275,7 @@ impl Vae {
         }
         self.posterior.bound_grad(b.eta.rows(n), b.d_eta.rows_mut(n));
         lap(Stage::Latent, None);
+        self.conditional_backward(isa, p, b);
         let x = b.seen.as_ref().unwrap_or(&b.x).rows(n);
         self.encoder.backward_rows(isa, p, x, &b.eta, &mut b.d_eta, None, &mut b.encoder);
     }
@@ -264,12 +284,13 @@ impl Vae {
     pub fn gradient<'a, F: Real>(&self, slot: Slot, b: &'a Block<F>) -> Gradient<'a, F> {
         let (n, many) = (b.rows, b.many());
         let of_encoder = || self.encoder.gradient(slot, b.seen(), b.d_eta.rows(n), &b.encoder);
-        let of_decoder = || self.decoder.gradient(slot, b.z.rows(many), b.out.rows(many), &b.decoder);
+        let of_decoder = || self.decoder.gradient(slot, b.decoded(), b.out.rows(many), &b.decoder);
         let of_likelihood = || F::likelihood(&*self.likelihood).gradient(slot, many, &b.likelihood);
         let of_prior = || self.mixture.as_ref().and_then(|mixture| mixture.gradient(slot, b));
         let of_flow = || self.flow_prior.as_ref().and_then(|prior| prior.gradient(slot, many, &b.flow_prior));
+        let of_condition = || self.conditional_gradient(slot, b);
         let of_posterior = || self.posterior.gradient(slot, many, &b.posterior);
-        let of_latents = || of_prior().or_else(of_flow).or_else(of_posterior);
+        let of_latents = || of_prior().or_else(of_flow).or_else(of_condition).or_else(of_posterior);
         match of_encoder().or_else(of_decoder).or_else(of_likelihood).or_else(of_latents) {
             Some(gradient) => gradient,
             None => panic!("parameter {} belongs to no part of the model", slot.index()),
@@ -277,7 +298,7 @@ impl Vae {
     }
 
     /// What each stage of a forward pass left in a block, in order, with its name.
-    pub(crate) fn stages<'a, F: Real>(&self, b: &'a Block<F>) -> Vec<(String, Mat<'a, F>)> {
+    pub(crate) fn stages<'a, F: Real>(&self, b: &'a Block<F>) -> Chained<'a, F> {
         let chain = |name: &str, chain: &Chain, cache: &'a Cache<F>, rows: usize| {
             let named = |(i, y): (usize, &'a Buffer<F>)| (format!("layer {name}.{i}"), y.rows(rows));
             chain.inner(cache).iter().enumerate().map(named).collect::<Vec<_>>()
@@ -291,6 +312,7 @@ impl Vae {
             let more = b.eta.rows(n).columns(2 * latent, self.posterior.eta_cols() - 2 * latent);
             stages.push(("what else the encoder says of the posterior".to_owned(), more));
         }
+        stages.extend(self.conditional_stages(b));
         stages.push(("the sampled latent".to_owned(), b.z.rows(b.many())));
         let flow = self.flow_prior.as_ref().map(|prior| prior.output(b.many(), &b.flow_prior));
         stages.extend(flow.map(|y| ("the prior's flow".to_owned(), y)));
@@ -303,6 +325,7 @@ impl Vae {
     pub fn kinks<F: Real>(&self, b: &Block<F>, sides: &mut Sides) {
         self.encoder.kinks(b.rows, &b.eta, &b.encoder, sides);
         self.posterior.kinks(b.eta.rows(b.rows), sides);
+        self.conditional_kinks(b, sides);
         self.decoder.kinks(b.many(), &b.out, &b.decoder, sides);
         F::likelihood(&*self.likelihood).kinks(b.x.rows(b.rows), b.out.rows(b.many()), sides);
     }

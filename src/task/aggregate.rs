@@ -51,7 +51,8 @@ pub struct AggregatePosterior {
 /// as well.
 ///
 /// # Errors
-/// No rows, or streamed rows that cannot be read; posteriors that are no products over latents, of which q(z_j) is no such sum.
+/// A prior that follows a condition, for then there is no one p(z); posteriors that are no products over latents, of which q(z_j) is
+/// no such sum; no rows, or streamed rows that cannot be read.
 pub fn aggregate_posterior(
     inference: &mut Inference<'_, f32>,
     examples: &Examples,
@@ -62,6 +63,11 @@ pub fn aggregate_posterior(
     let posterior = inference.vae().config().posterior;
     if posterior != PosteriorKind::Diagonal {
         return Err(Error::input(format!("the posteriors are {posterior}, and these figures are of diagonal ones")));
+    }
+    if inference.vae().config().conditional_prior {
+        return Err(Error::input(
+            "the rows' posteriors have no one prior to be compared with: theirs follows the condition",
+        ));
     }
     let encoding = if rows <= MOST_ROWS {
         encode(inference, examples)?

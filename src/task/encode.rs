@@ -64,7 +64,7 @@ pub fn encode(inference: &mut Inference<'_, f32>, examples: &Examples) -> Result
     Ok(Encoding { mean, log_variance })
 }
 
-/// The mean of x for each row of latents `z`, (rows, L) to (rows, D).
+/// The mean of x for each row of latents `z`, (rows, L), or [z | c] of a conditional model, (rows, L + C), to (rows, D).
 ///
 /// # Errors
 /// Latents with another number of columns than the model's, or values that are not finite; no rows, or more than fit in
@@ -74,7 +74,7 @@ pub fn decode(inference: &mut Inference<'_, f32>, z: ArrayView2<'_, f32>) -> Res
     decode_rows(inference, z, cols, |_, mean| mean)
 }
 
-/// The likelihood's parameters (logits, say) for each row of latents `z`, (rows, L) to (rows, E).
+/// The likelihood's parameters (logits, say) for each row of latents `z`, as for [`decode`], to (rows, E).
 ///
 /// # Errors
 /// As [`decode`].
@@ -118,8 +118,12 @@ fn copy(from: &[f32], mut to: ndarray::ArrayViewMut1<'_, f32>) {
 }
 
 fn check_latents(vae: &Vae, z: ArrayView2<'_, f32>) -> Result<()> {
-    let latent = vae.config().latent;
-    if z.ncols() != latent {
+    let (latent, condition) = (vae.config().latent, vae.config().condition);
+    if z.ncols() != latent + condition && condition > 0 {
+        let what = format!("latents of {} columns; the model has {latent}, and a condition of {condition}", z.ncols());
+        return Err(Error::input(what).hint("say what the rows are conditioned on: --label or --labels"));
+    }
+    if z.ncols() != latent + condition {
         return Err(Error::input(format!("latents of {} columns; the model has {latent}", z.ncols()))
             .hint("decode what `elbo encode` wrote without --with-variance"));
     }

@@ -3,6 +3,7 @@
 use super::{Examples, check_size, decode, encode};
 use crate::error::{Error, Result};
 use crate::model::Inference;
+use crate::model::join;
 use ndarray::{Array1, Array2, Axis};
 use std::fmt;
 use std::str::FromStr;
@@ -45,7 +46,8 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// The latents of an endpoint, (L). `examples` is made from `view` with the rows that are asked for.
+/// The latents of an endpoint, (L), with its condition behind them if the model has one: of a class, the rows' mean of both.
+/// `examples` is made from `view` with the rows that are asked for.
 ///
 /// # Errors
 /// A row beyond the last, a class that no row of the split has (with the nearest), or data without labels.
@@ -64,12 +66,18 @@ pub fn endpoint(inference: &mut Inference<'_, f32>, examples: &Examples, end: &E
     let chosen = view.select(&positions);
     let examples = Examples::new(inference.vae(), &chosen, examples.binarize, examples.noise.seed())?;
     let mean = encode(inference, &examples)?.mean;
+    let mut c = Array2::zeros((chosen.len(), chosen.condition_cols()));
+    for (r, mut c) in c.rows_mut().into_iter().enumerate() {
+        chosen.gather_condition(r, c.as_slice_mut().unwrap_or_default());
+    }
+    let mean = join(mean.view(), c.view());
     // In f64, where thousands of rows lose nothing.
     let sums = mean.mapv(f64::from).sum_axis(Axis(0));
     Ok(sums.mapv(|sum| (sum / positions.len() as f64) as f32))
 }
 
-/// Decodes `steps` points of the line from one endpoint to the other, both included: the means of x, (steps, D).
+/// Decodes `steps` points of the line from one endpoint to the other, both included: the means of x, (steps, D). Between
+/// conditions, too, the line is straight.
 ///
 /// # Errors
 /// Fewer than two steps, or as [`endpoint`].
@@ -83,7 +91,7 @@ pub fn interpolate(
         return Err(Error::input(format!("{steps} steps; the two ends alone are 2")).hint("--steps 10 is usual"));
     }
     let config = inference.vae().config();
-    check_size(steps, config.inputs.max(config.latent))?;
+    check_size(steps, config.inputs.max(config.code_cols()))?;
     let from = endpoint(inference, examples, ends.0)?;
     let to = endpoint(inference, examples, ends.1)?;
     let z = Array2::from_shape_fn((steps, from.len()), |(step, j)| {

@@ -84,7 +84,7 @@ const MOST_NUMBERS: usize = 1 << 31;
 const MOST_SAMPLES: usize = 1 << 20;
 
 /// Refuses a result that is a slip of the keyboard rather than a wish.
-fn check_size(rows: usize, cols: usize) -> Result<()> {
+pub(crate) fn check_size(rows: usize, cols: usize) -> Result<()> {
     match rows.checked_mul(cols) {
         Some(n) if n <= MOST_NUMBERS => {
             let what = format!("{rows} rows of {cols} columns");

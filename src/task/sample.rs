@@ -3,10 +3,10 @@
 use super::{Covariance, Examples, GaussianMixture, MixtureFit, check_size, check_some, decode, encode};
 use crate::density::PosteriorKind;
 use crate::error::{Error, Result};
-use crate::model::Inference;
+use crate::model::{Inference, join};
 use crate::nearest::unknown;
 use crate::tensor::{Noise, Stream};
-use ndarray::Array2;
+use ndarray::{Array2, ArrayView2};
 use std::fmt;
 use std::str::FromStr;
 
@@ -63,11 +63,13 @@ pub struct Sampling<'a> {
     /// What deviations are multiplied by: z = μ + T σ ε, of the standard normal prior, of each component of a mixture, and of
     /// the normal at a flow's end. Below 1, samples are nearer the means and less various.
     pub temperature: f64,
+    /// The condition of each sample, (count, C); a conditional model has no samples without.
+    pub condition: Option<ArrayView2<'a, f32>>,
 }
 
 impl Default for Sampling<'_> {
     fn default() -> Self {
-        Sampling { mixture: None, temperature: 1.0 }
+        Sampling { mixture: None, temperature: 1.0, condition: None }
     }
 }
 
@@ -94,10 +96,11 @@ pub fn sample_latents(inference: &Inference<'_, f32>, count: usize, seed: u64) -
     sample_latents_by(inference, count, seed, &Sampling::default())
 }
 
-/// The same from a fitted mixture, or at another temperature.
+/// The same from a fitted mixture, at another temperature, or under conditions.
 ///
 /// # Errors
-/// As [`sample_latents`], a temperature that is not above 0, or a mixture over other latents.
+/// As [`sample_latents`], a temperature that is not above 0, a mixture over other latents or in the place of a conditional
+/// prior, and conditions that do not fit the model.
 pub fn sample_latents_by(
     inference: &Inference<'_, f32>,
     count: usize,
@@ -111,6 +114,7 @@ pub fn sample_latents_by(
     if let Some(other) = sampling.mixture.map(GaussianMixture::latent).filter(|other| *other != latent) {
         return Err(Error::input(format!("a mixture over {other} latents; the model has {latent}")));
     }
+    check_condition(inference, count, sampling)?;
     let (mut z, noise, prior) = (Array2::zeros((count, latent)), Noise::new(seed), inference.prior_sampler());
     for (r, mut row) in z.rows_mut().into_iter().enumerate() {
         let (mut rng, out) = (noise.rng(Stream::Sample, 0, r as u64, 0), row.as_slice_mut().unwrap_or_default());
@@ -119,7 +123,24 @@ pub fn sample_latents_by(
             Some(mixture) => mixture.sample(sampling.temperature, &mut rng, out),
         }
     }
+    if let Some(c) = sampling.condition {
+        inference.condition_draws(&mut z, c);
+    }
     Ok(z)
+}
+
+fn check_condition(inference: &Inference<'_, f32>, count: usize, sampling: &Sampling<'_>) -> Result<()> {
+    let config = inference.vae().config();
+    let (found, expected) = (sampling.condition.map(|c| c.dim()), (count, config.condition));
+    if found.unwrap_or((count, 0)) != expected {
+        let what = format!("conditions of {:?} rows and columns, expected {expected:?}", found.unwrap_or((count, 0)));
+        return Err(Error::input(what).hint("the model's Condition::rows makes them"));
+    }
+    if config.conditional_prior && sampling.mixture.is_some() {
+        return Err(Error::input("a mixture knows nothing of the condition that the prior follows")
+            .hint("--from prior draws under each condition"));
+    }
+    Ok(())
 }
 
 /// The means of x for `count` latents from the prior, (count, D).
@@ -142,7 +163,10 @@ pub fn sample_by(
 ) -> Result<Array2<f32>> {
     check_size(count, inference.vae().config().inputs)?;
     let z = sample_latents_by(inference, count, seed, sampling)?;
-    decode(inference, z.view())
+    match sampling.condition {
+        None => decode(inference, z.view()),
+        Some(c) => decode(inference, join(z.view(), c).view()),
+    }
 }
 
 /// A mixture of `count` Gaussians fitted to the aggregate posterior of some rows: see [`GaussianMixture::fit`].

@@ -48,7 +48,7 @@ struct Metadata {
     best_epoch: Option<u64>,
 }
 
-/// SHA-256 of the values of a data set, their shape, and which rows each split has.
+/// SHA-256 of the values of a data set, their shape, their condition, and which rows each split has.
 ///
 /// # Errors
 /// Streamed rows that cannot be read.
@@ -60,6 +60,10 @@ pub(super) fn data_digest(data: &Dataset) -> Result<String> {
     number(&mut hash, rows.cols());
     hash.update(rows.scale().to_le_bytes());
     rows.each_bytes(|bytes| hash.update(bytes))?;
+    if let Some(condition) = data.condition() {
+        hash.update(json!(condition).to_string());
+        data.all().condition_codes().iter().for_each(|code| hash.update(code.to_le_bytes()));
+    }
     for split in [Some(data.train()), data.validation(), data.test()] {
         number(&mut hash, split.map_or(0, View::len));
         for position in 0..split.map_or(0, View::len) {

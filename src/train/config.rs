@@ -200,7 +200,7 @@ impl TrainConfig {
     /// # Errors
     /// How much is needed, and how much there is.
     pub(super) fn check_memory(&self, vae: &Vae, rows: usize) -> Result<()> {
-        let VaeConfig { hidden, inputs, latent, likelihood, prior, .. } = &self.vae;
+        let VaeConfig { hidden, inputs, latent, likelihood, prior, condition, .. } = &self.vae;
         let eta = likelihood.eta_cols(*inputs);
         // Both networks have the hidden layers, and every layer an output and its derivative; a decoder's row for each sample.
         let hidden = hidden.iter().sum::<usize>();
@@ -213,6 +213,8 @@ impl TrainConfig {
         let sample = (2 * (hidden + latent + eta)).saturating_add(flow).saturating_add(prior.activations(*latent));
         let row = sample.saturating_mul(self.samples).saturating_add(2 * hidden + inputs);
         let row = row.saturating_add(self.vae.posterior_columns());
+        // x again beside the condition, which stands beside every sample and its derivative too.
+        let row = if *condition > 0 { row.saturating_add(inputs + condition * (3 + 2 * self.samples)) } else { row };
         // Each component of a mixture is a row, and has a share in each sample.
         let components = (prior.components() as u64)
             .saturating_mul((2 * (hidden + latent + inputs) as u64).saturating_add((rows * self.samples) as u64));
@@ -259,6 +261,10 @@ pub(super) fn check_penalty(penalty: Option<Penalty>, objective: &Objective, vae
     let one = Estimator::<f32>::samples(objective) == 1;
     penalty.map_or(Ok(()), Penalty::check)?;
     match penalty {
+        Some(penalty) if vae.conditional_prior => {
+            let what = format!("the penalty {penalty} draws all rows to one prior, and theirs follows the condition");
+            Err(Error::input(what).hint("leave out --penalty or --conditional-prior"))
+        }
         Some(penalty) if !(one && matches!(objective, Objective::Elbo(_))) => Err(Error::input(format!(
             "the penalty {penalty} is of the plain ELBO of one sample, under the standard prior"
         ))
@@ -296,6 +302,13 @@ pub(super) fn check_gradient(gradient: PathGradient, vae: &VaeConfig) -> Result<
 /// The first offending row and column, and what to do.
 pub fn check_data(vae: &Vae, rows: &View, binarize: Binarize) -> Result<()> {
     rows.expect_cols(vae.config().inputs)?;
+    let (found, expected) = (rows.condition_cols(), vae.config().condition);
+    if found != expected {
+        let what = format!("the rows' condition has {found} columns, and the model was made for {expected}");
+        return Err(
+            Error::input(what).hint("Dataset::with_condition gives rows the condition that the model was trained with")
+        );
+    }
     let domain = vae.likelihood::<f32>().domain();
     if binarize != Binarize::None {
         rows.check_unit_interval()?;

@@ -88,11 +88,14 @@ pub fn active_units(inference: &mut Inference<f32>, view: &View, binarize: Binar
     moments.iter().filter(|(_, m2)| m2 / rows > ACTIVE).count()
 }
 
-/// Writes rows of a view as an evaluation sees them: binarized, if at all, by the fixed draw of the seed.
+/// Writes rows of a view as an evaluation sees them: binarized, if at all, by the fixed draw of the seed. Where there is room
+/// for more than a row, its condition goes behind it.
 pub fn filler(view: &View, binarize: Binarize, noise: Noise) -> impl Fn(usize, &mut [f32]) + Sync {
     let binarize = binarize.evaluation();
-    move |row, x| {
+    move |row, out| {
+        let (x, c) = out.split_at_mut(view.cols());
         view.gather(row, x);
+        view.gather_condition(row, c);
         binarize.apply(noise, 0, view.id(row) as u64, x);
     }
 }

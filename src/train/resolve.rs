@@ -34,6 +34,10 @@ impl Settings {
         let preset = self.base_preset(data.all())?;
         let mut config = TrainConfig::new(preset, data.all().cols());
         config.vae = self.network_from(preset, data.all().cols())?;
+        config.vae.condition = data.all().condition_cols();
+        if self.condition.is_some() && data.condition().is_none() {
+            return Err(Error::input("the data have no condition").hint("Settings::split gives them theirs"));
+        }
         config.batch_size = self.batch_size.unwrap_or(config.batch_size);
         let steps_per_epoch = config.steps_per_epoch(data.train().len());
         config.epochs = self.epochs.unwrap_or_else(|| default_epochs(steps_per_epoch));
@@ -100,6 +104,7 @@ impl Settings {
             norm: named(&self.norm, "norm", base.norm, &Norm::ALL)?,
             residual: self.residual.unwrap_or(base.residual),
             dropout: self.dropout.unwrap_or(base.dropout),
+            conditional_prior: self.conditional_prior.unwrap_or(base.conditional_prior),
             latent: self.latent.unwrap_or(base.latent),
             heads: named(&self.heads, "heads", base.heads, &Heads::ALL)?,
             likelihood: parse(&self.likelihood, "likelihood", base.likelihood)?,
@@ -247,6 +252,7 @@ impl Settings {
                 .flatten(),
             residual: vae.residual.then_some(true),
             dropout: (vae.dropout != 0.0).then_some(vae.dropout),
+            conditional_prior: vae.conditional_prior.then_some(true),
             heads: name(&Heads::ALL.map(|(name, heads)| (name, heads == vae.heads))),
             likelihood: Some(vae.likelihood.to_string()),
             log_variance: vae.log_variance,
@@ -271,6 +277,7 @@ impl Settings {
         Settings {
             data: Some(data.name().to_owned()),
             validation: Some(data.set_aside().to_string()),
+            condition: data.condition().map(|condition| condition.columns().to_string()),
             output_bias: (config.output_bias != OutputBias::Init).then(|| config.output_bias.to_string()),
             binarize: Some(config.binarize.to_string()),
             epochs: Some(config.epochs),

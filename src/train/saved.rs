@@ -4,10 +4,10 @@
 //! threads, hosts or paths are among them: data are known by name, so equal runs save equal bytes.
 
 use super::{Settings, State};
-use crate::data::{Dataset, ImageShape};
+use crate::data::{Condition, Dataset, ImageShape};
 use crate::error::{Error, Result};
 use crate::files::tensors::{self, Tensor, TensorFile};
-use crate::model::Vae;
+use crate::model::{Vae, VaeConfig};
 use crate::tensor::{Layout, Par, Params, Slab};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -50,6 +50,9 @@ pub struct DataInfo {
     /// The columns' names, if they have any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub columns: Option<Vec<String>>,
+    /// What the rows are conditioned on, if anything: labels, and how numbers are standardised.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub condition: Option<Condition>,
 }
 
 impl DataInfo {
@@ -61,17 +64,19 @@ impl DataInfo {
             scale: all.rows().scale(),
             image: all.image().map(|i| [i.height, i.width, i.channels]),
             columns: all.names().map(<[String]>::to_vec),
+            condition: data.condition().cloned(),
         }
     }
     /// What is to be said of data that nobody named.
     pub fn unknown() -> Self {
-        DataInfo { name: "unknown data".to_owned(), scale: 1.0, image: None, columns: None }
+        DataInfo { name: "unknown data".to_owned(), scale: 1.0, image: None, columns: None, condition: None }
     }
     /// The picture that a row is, if it is one.
     pub fn image(&self) -> Option<ImageShape> {
         self.image.map(|[height, width, channels]| ImageShape { height, width, channels })
     }
     fn check(&self, inputs: usize) -> Result<()> {
+        self.condition.as_ref().map_or(Ok(()), Condition::check)?;
         let image = self.image().is_none_or(|i| i.values() == Some(inputs));
         let columns = self.columns.as_ref().is_none_or(|c| c.len() == inputs);
         if image && columns && self.scale.is_finite() && self.scale > 0.0 {
@@ -216,7 +221,8 @@ impl SavedModel {
         let damaged = |e: serde_json::Error| Error::input(format!("the model's metadata are damaged: {e}"));
         let (inputs, info) = Metadata::parse(file.metadata.clone()).map_err(damaged)?;
         info.data.check(inputs)?;
-        let vae = Vae::new(&info.settings.network(inputs)?)?;
+        let condition = info.data.condition.as_ref().map_or(0, Condition::cols);
+        let vae = Vae::new(&VaeConfig { condition, ..info.settings.network(inputs)? })?;
         check_tensors(vae.layout(), file, "")?;
         if file.tensors.len() != vae.layout().entries().len() {
             let extra = file.tensors.iter().find(|t| vae.layout().find(&t.name).is_none());

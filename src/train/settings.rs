@@ -15,7 +15,7 @@
 //! # Ok::<(), elbo::Error>(())
 //! ```
 
-use crate::data::{Dataset, Memory, Validation, load_within};
+use crate::data::{ConditionColumns, Dataset, Memory, Validation, load_beside};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -58,6 +58,10 @@ settings! {
     preset: String,
     /// Widths of the encoder's hidden layers; the decoder has them in reverse.
     hidden: Vec<usize>,
+    /// What rows are conditioned on: "labels", or a table's columns, such as "region,age".
+    condition: String,
+    /// Whether the prior is a function of the condition.
+    conditional_prior: bool,
     /// Columns of z.
     latent: usize,
     /// What the hidden layers are: "dense" or "gated".
@@ -194,12 +198,12 @@ impl Settings {
     /// Loads the data and sets their validation split aside.
     ///
     /// # Errors
-    /// No data named, or as [`load_within`] and [`Dataset::with_validation`].
+    /// No data named, or as [`load_beside`] and [`split`](Self::split).
     pub fn load_data(&self) -> Result<Dataset> {
         self.load_data_within(Memory::Auto)
     }
 
-    /// The same with the memory that rows may take given: see [`load_within`].
+    /// The same with the memory that rows may take given: see [`load_beside`].
     ///
     /// # Errors
     /// As [`load_data`](Self::load_data).
@@ -208,19 +212,32 @@ impl Settings {
             let names = crate::data::KNOWN.join(", ");
             Error::input("no data named").hint(format!("name {names}, or a file or folder"))
         })?;
-        self.split(load_within(name, memory)?)
+        let beside = self.condition_columns()?.map_or_else(Vec::new, |c| c.names().map(str::to_owned).collect());
+        self.split(load_beside(name, memory, &beside)?)
     }
 
-    /// Sets the validation split of data aside.
+    /// Sets the validation split of data aside, and conditions their rows by what the training rows have of the condition's
+    /// columns; a condition that they have already stays.
     ///
     /// # Errors
-    /// As [`Dataset::with_validation`].
+    /// As [`Dataset::with_validation`], [`ConditionColumns::fit`] and [`Dataset::with_condition`].
     pub fn split(&self, data: Dataset) -> Result<Dataset> {
         let validation = match &self.validation {
             Some(text) => text.parse().map_err(|e: Error| e.at("validation"))?,
             None => Validation::None,
         };
-        data.with_validation(validation, self.seed.unwrap_or_default())
+        let data = data.with_validation(validation, self.seed.unwrap_or_default())?;
+        match (self.condition_columns()?, data.condition()) {
+            (Some(columns), None) => {
+                let condition = columns.fit(&data)?;
+                data.with_condition(condition)
+            }
+            _ => Ok(data),
+        }
+    }
+
+    fn condition_columns(&self) -> Result<Option<ConditionColumns>> {
+        self.condition.as_deref().map(str::parse).transpose().map_err(|e: Error| e.at("condition"))
     }
 }
 

@@ -323,8 +323,11 @@ impl Trainer {
         let (noise, binarize) = (self.noise, self.config.binarize);
         self.feed.load(self.state.epoch, self.state.batch as usize)?;
         let rows = self.feed.batch();
-        let fill = |r: usize, x: &mut [f32]| {
+        let cols = self.data.train().cols();
+        let fill = |r: usize, row: &mut [f32]| {
+            let (x, c) = row.split_at_mut(cols);
             rows.gather(r, x);
+            rows.gather_condition(r, c);
             if binarize != Binarize::None {
                 binarize.apply(noise, step, rows.id(r) as u64, x);
             }

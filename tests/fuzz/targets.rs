@@ -190,10 +190,12 @@ pub fn four_files(bytes: &[u8]) {
     }
 }
 
-/// Ten rows of four numbers in [0, 1].
+/// Ten rows of four numbers in [0, 1], labelled.
 fn small() -> Dataset {
     let x = Array2::from_shape_fn((10, 4), |(i, j)| ((i * 7 + j * 3) % 11) as f32 / 10.0);
-    Dataset::from_array(x.view()).expect("rows")
+    let labels = (0..10).map(|row| ["a", "b", "7"][row % 3]).collect();
+    let view = Rows::from_f32(x).and_then(|rows| View::with_labels(rows, labels)).expect("rows");
+    Dataset::new("array", view)
 }
 
 /// Stops after a few steps, each of which must have finite terms.
@@ -296,8 +298,9 @@ fn use_model(model: &SavedModel) {
         let exec = Exec::sequential().expect("a processor");
         let mut inference = Inference::new(&model.vae, &model.params, &exec);
         let mut z = Array2::zeros((1, model.vae.config().latent));
-        inference.encode_into(Array2::zeros((1, model.vae.config().inputs)).view(), z.view_mut());
-        inference.decode_into(z.view(), Array2::zeros((1, model.vae.config().inputs)).view_mut());
+        inference.encode_into(Array2::zeros((1, model.vae.config().row_cols())).view(), z.view_mut());
+        let codes = Array2::zeros((1, model.vae.config().code_cols()));
+        inference.decode_into(codes.view(), Array2::zeros((1, model.vae.config().inputs)).view_mut());
     }
 }
 

@@ -14,11 +14,12 @@ const BASE: &str = "hidden = [128, 64]\nepochs = 2";
 /// What differs in the arithmetic of a step: the update in the weights pass (which the others of a case leave), clipping,
 /// which needs the whole gradient first, another optimizer, operands of bf16, and priors whose components every row of a
 /// batch says something of. All but one with data that are drawn.
-const CONFIGS: [&str; 6] = [
+const CONFIGS: [&str; 7] = [
     "binarize = \"dynamic\"\nvalidation = 0",
     "clip = 0.5\nfree-bits = 0.1\nwarmup-epochs = 1.5\nlayer = \"gated\"",
     "optimizer = \"sgd\"\nmomentum = 0.9\nlearning-rate = 1e-4\nbinarize = \"fixed\"\nlikelihood = \"gaussian-learned\"",
     "precision = \"bf16\"\noptimizer = \"adamw\"\nweight-decay = 0.1\nbinarize = \"dynamic\"",
+    "condition = \"labels\"\nconditional-prior = true\nvalidation = 0\nbinarize = \"dynamic\"\nsamples = 2",
     "prior = \"vamp:9\"\nobjective = \"iwae\"\nsamples = 3\ngradient = \"dreg\"\nbinarize = \"dynamic\"",
     "prior = \"mixture:5\"\ngradient = \"stl\"\nwarmup-epochs = 1.5\nclip = 0.5\naverage = 0.9\nbinarize = \"fixed\"",
 ];

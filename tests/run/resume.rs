@@ -8,13 +8,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tempfile::tempdir;
 
 /// What a run's state consists of differs between these.
-const VARIANTS: [&str; 11] = [
+const VARIANTS: [&str; 12] = [
     "",
     "validation = 9\npatience = 2\nclip = 0.5\nwarmup-epochs = 2.5",
     "schedule = \"cosine\"\nbinarize = \"dynamic\"\noptimizer = \"adamw\"\nseed = 7",
     "optimizer = \"sgd\"\nmomentum = 0.9\nlearning-rate = 1e-4\nfree-bits = 0.1\nvalidation = 0.2",
     "likelihood = \"gaussian-learned\"\ncycle-epochs = 2\nlayer = \"gated\"",
     "optimizer = \"sgd\"\nlearning-rate = 1e-4\nhidden = []\nheads = \"joint\"\nschedule = \"step:1,0.5\"",
+    "condition = \"labels\"\nconditional-prior = true\nvalidation = 9\nbinarize = \"dynamic\"\naverage = 0.9",
     "prior = \"vamp:9\"\nobjective = \"iwae\"\nsamples = 3\ngradient = \"dreg\"\nvalidation = 9",
     "capacity = 3\ncapacity-epochs = 3\nbeta = 20\ncorrupt = \"noise:0.2\"\naverage = 0.9\nvalidation = 9",
     "penalty = \"tc:3\"\naverage = 0.9\nclip = 1\nnorm = \"layer\"\nresidual = true\ndropout = 0.3\nhidden = [9, 9]",

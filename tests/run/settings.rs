@@ -38,6 +38,8 @@ fn change(key: &str) -> &'static str {
         "norm" => "norm = \"layer\"",
         "residual" => "residual = true",
         "dropout" => "dropout = 0.3",
+        "condition" => "condition = \"labels\"",
+        "conditional-prior" => "condition = \"labels\"\nconditional-prior = true",
         "heads" => "heads = \"joint\"",
         "likelihood" => "likelihood = \"gaussian:0.25\"",
         "log-variance" => "log-variance = [-6, 2]",
@@ -144,6 +146,8 @@ fn fields(config: &TrainConfig) -> BTreeMap<&'static str, String> {
         norm,
         residual,
         dropout,
+        condition,
+        conditional_prior,
         latent,
         heads,
         likelihood,
@@ -155,7 +159,8 @@ fn fields(config: &TrainConfig) -> BTreeMap<&'static str, String> {
     let OptimizerConfig { kind, learning_rate, betas, epsilon, momentum, nesterov, weight_decay } = optimizer;
     texts![epochs batch_size schedule beta objective samples gradient free_bits capacity penalty clip output_bias corrupt normalize
         average binarize patience precision seed
-        preset inputs hidden layer norm residual dropout latent heads likelihood prior posterior log_variance init
+        preset inputs hidden layer norm residual dropout condition conditional_prior latent heads likelihood prior posterior
+        log_variance init
         kind learning_rate betas epsilon momentum nesterov weight_decay]
 }
 
@@ -171,6 +176,7 @@ fn fields_of(key: &str) -> Vec<&str> {
         "free-bits" => vec!["free_bits"],
         "output-bias" => vec!["output_bias"],
         "capacity-epochs" => vec!["capacity"],
+        "conditional-prior" => vec!["conditional_prior"],
         "log-variance" => vec!["log_variance"],
         "normalize-gradients" => vec!["normalize"],
         "warmup-epochs" | "cycle-epochs" | "cycle-ratio" => vec!["beta"],
@@ -279,6 +285,8 @@ fn slips_are_explained() {
     fails("cycle-ratio = 0.5", &["cycle-epochs is not"]);
     fails("warmup-epochs = -1", &["warmup-epochs"]);
     fails("epochs = 9223372036854775807", &["too many steps"]);
+    fails("condition = \"\"", &["condition: ", "empty name", "--condition labels"]);
+    fails("condition = \"region\"", &["bars: ", "no column region"]);
     fails("seed = -1", &["a seed is a whole number"]);
     fails("hidden = 400", &["line 1", "sequence"]);
     fails("latent = 2.5", &["line 1"]);

@@ -1,6 +1,6 @@
 //! A small data set, and runs on it.
 
-use elbo::data::{Dataset, ImageShape, Rows, View};
+use elbo::data::{Dataset, ImageShape, Labels, Rows, View};
 use elbo::tensor::Exec;
 use elbo::train::{Flow, Observer, Outcome, Place, RunFolder, Settings, StepReport, Trainer};
 use elbo::{Error, Result};
@@ -8,12 +8,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-/// Pictures of a bright bar on a dark ground: 83 rows of 6 × 6, the last 13 for testing.
+/// Pictures of a bright bar on a dark ground, labelled by its place: 83 rows of 6 × 6, the last 13 for testing.
 pub fn bars() -> Dataset {
     let pixel = |row: usize, at: usize| if at / 6 == row % 6 { 155 + (row * 7 + at) % 100 } else { (row + at) % 40 };
     let bytes = (0..83).flat_map(|row| (0..36).map(move |at| pixel(row, at) as u8)).collect();
     let rows = Rows::from_u8(bytes, 36).unwrap().with_image(ImageShape { height: 6, width: 6, channels: 1 }).unwrap();
-    Dataset::new("bars", View::new(rows)).with_test(13).unwrap()
+    let labels = (0..83).map(|row| (row % 6).to_string()).collect::<Labels>();
+    Dataset::new("bars", View::with_labels(rows, labels).unwrap()).with_test(13).unwrap()
 }
 
 /// Settings of a run of seconds' fractions: 70 rows, 4 epochs of 5 steps, with `more` TOML.

@@ -12,7 +12,7 @@ mod png;
 mod table;
 
 use super::memory::human;
-use super::{Dataset, Labels, Memory, Rows, View};
+use super::{Dataset, Labels, Memory, View};
 use crate::nearest::nearest;
 use crate::{Error, Result};
 use input::Input;
@@ -59,7 +59,16 @@ pub fn load(name_or_path: &str) -> Result<Dataset> {
 /// # Errors
 /// As [`load`].
 pub fn load_within(name_or_path: &str, memory: Memory) -> Result<Dataset> {
-    load_from(name_or_path, std::env::var_os("ELBO_DATA").map(PathBuf::from).as_deref(), memory)
+    load_beside(name_or_path, memory, &[])
+}
+
+/// Loads as [`load_within`] does. Of a CSV file, the columns of these names are kept beside the others, as text, for rows to
+/// be [conditioned](super::Dataset::with_condition) on; other formats have no such columns.
+///
+/// # Errors
+/// As [`load`]; a CSV file without such a column (with the nearest), or with no other.
+pub fn load_beside(name_or_path: &str, memory: Memory, beside: &[String]) -> Result<Dataset> {
+    load_from(name_or_path, std::env::var_os("ELBO_DATA").map(PathBuf::from).as_deref(), memory, beside)
 }
 
 /// Loads as [`load`] does, with the folder of `$ELBO_DATA` given.
@@ -67,10 +76,10 @@ pub fn load_within(name_or_path: &str, memory: Memory) -> Result<Dataset> {
 /// # Errors
 /// As [`load`].
 pub fn load_in(name_or_path: &str, data: Option<&Path>) -> Result<Dataset> {
-    load_from(name_or_path, data, Memory::Auto)
+    load_from(name_or_path, data, Memory::Auto, &[])
 }
 
-fn load_from(name_or_path: &str, data: Option<&Path>, memory: Memory) -> Result<Dataset> {
+fn load_from(name_or_path: &str, data: Option<&Path>, memory: Memory, beside: &[String]) -> Result<Dataset> {
     let data = data.filter(|d| !d.as_os_str().is_empty());
     let limit = memory.limit();
     let data = match name_or_path {
@@ -78,7 +87,7 @@ fn load_from(name_or_path: &str, data: Option<&Path>, memory: Memory) -> Result<
         "mnist-full" => known::mnist_full(data, limit),
         "fashion-mnist" => known::fashion_mnist(data, limit),
         "gaussian-2d" => known::gaussian_2d(),
-        _ => from_path(name_or_path, limit),
+        _ => from_path(name_or_path, limit, beside),
     }?;
     let bytes = data.all().rows().bytes();
     if bytes <= limit {
@@ -92,7 +101,7 @@ fn load_from(name_or_path: &str, data: Option<&Path>, memory: Memory) -> Result<
     Ok(data.with_note(note))
 }
 
-fn from_path(text: &str, limit: u64) -> Result<Dataset> {
+fn from_path(text: &str, limit: u64, beside: &[String]) -> Result<Dataset> {
     let path = Path::new(text);
     // A name that cannot be looked up (too long, a null byte) is as absent as one that is not there.
     if !path.try_exists().unwrap_or(false) {
@@ -106,7 +115,7 @@ fn from_path(text: &str, limit: u64) -> Result<Dataset> {
     if path.is_dir() {
         return if known::is_four_files(path) { known::four_files(&name, path, limit) } else { pictures(&name, path) };
     }
-    Ok(Dataset::new(name, View::new(rows(path, limit)?)))
+    Ok(Dataset::new(name, rows(path, limit, beside)?))
 }
 
 /// What a path's set is called: its last part, without endings that say the format.
@@ -157,17 +166,21 @@ fn format(input: &Input, path: &Path) -> Result<Format> {
     Err(error.hint("elbo reads IDX, NPY, CSV, and folders of PNG pictures"))
 }
 
-fn rows(path: &Path, limit: u64) -> Result<Rows> {
+fn rows(path: &Path, limit: u64, beside: &[String]) -> Result<View> {
     let input = Input::open(path)?;
-    match format(&input, path)? {
+    let rows = match format(&input, path)? {
         Format::Idx => idx::rows(input, limit),
         #[cfg(feature = "files")]
         Format::Npy => npy::rows(input, limit),
         #[cfg(feature = "files")]
-        Format::Csv => table::rows(input),
+        Format::Csv => return table::rows(input, beside),
         #[cfg(not(feature = "files"))]
-        Format::Npy | Format::Csv => Err(without_files(&input.error("this build of elbo reads plain IDX files alone"))),
-    }
+        Format::Npy | Format::Csv => {
+            let _ = beside;
+            Err(without_files(&input.error("this build of elbo reads plain IDX files alone")))
+        }
+    };
+    rows.map(View::new)
 }
 
 /// Loads labels, one for each row: an IDX file of one dimension, an NPY file of one dimension, or a CSV file with a header

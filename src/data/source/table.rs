@@ -2,9 +2,10 @@
 
 use super::input::Input;
 use super::numbers::reserve;
-use crate::data::Labels;
 use crate::data::rows::{Rows, Values};
+use crate::data::{Labels, View};
 use crate::error::start_of;
+use crate::nearest::unknown;
 use crate::{Error, Result};
 use csv::{ByteRecord, Reader, ReaderBuilder, Terminator, Trim};
 use std::io::{Chain, Read};
@@ -65,6 +66,22 @@ impl Table {
         Err(error.at(self.place.clone()).hint("each line needs one field for each column"))
     }
 
+    /// For each column, its place among those of the names `beside`, if it is one.
+    fn apart(&self, beside: &[String]) -> Result<Vec<Option<usize>>> {
+        let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
+        if let Some(missing) = beside.iter().find(|name| !names.contains(&name.as_str())) {
+            let few: Vec<&str> = names.iter().take(20).map(|name| start_of(name)).collect();
+            return Err(unknown("column", missing, &few).at(self.place.clone()));
+        }
+        let apart: Vec<Option<usize>> = names.iter().map(|name| beside.iter().position(|b| b == name)).collect();
+        match apart.iter().any(Option::is_none) {
+            true => Ok(apart),
+            false => Err(Error::input("every column is a condition, and none is left to be modelled")
+                .at(self.place.clone())
+                .hint("name fewer columns")),
+        }
+    }
+
     /// Where the record just read is: its line counts from 1 with the header, its row from 0 without.
     fn here(&self, row: usize) -> String {
         let line = self.reader.position().line() - 1;
@@ -80,15 +97,23 @@ impl Table {
     }
 }
 
-/// Reads data rows.
-pub(super) fn rows(input: Input) -> Result<Rows> {
+/// Reads data rows, and the columns of the names `beside` as text beside them.
+pub(super) fn rows(input: Input, beside: &[String]) -> Result<View> {
     let mut table = Table::open(input)?;
+    let apart = table.apart(beside)?;
+    let mut texts: Vec<Vec<String>> = vec![Vec::new(); beside.len()];
     let mut values = Vec::new();
     let mut record = ByteRecord::new();
     let mut row = 0;
     while table.next(&mut record, row)? {
         reserve(&mut values, record.len(), usize::MAX).map_err(|e| e.at(table.place.clone()))?;
         for (col, field) in record.iter().enumerate() {
+            if let Some(i) = apart[col] {
+                let text = std::str::from_utf8(field).ok().filter(|text| !text.is_empty());
+                let text = text.ok_or_else(|| table.cell_error(&record, row, col, ", not UTF-8 text"))?;
+                texts[i].push(text.to_owned());
+                continue;
+            }
             let parsed = std::str::from_utf8(field).ok().and_then(|text| text.parse::<f32>().ok());
             let Some(value) = parsed else {
                 return Err(table.cell_error(&record, row, col, ", not a number"));
@@ -102,8 +127,13 @@ pub(super) fn rows(input: Input) -> Result<Rows> {
     }
     values.shrink_to_fit();
     let Table { place, names, .. } = table;
+    let names: Vec<String> = names.into_iter().zip(&apart).filter_map(|(n, i)| i.is_none().then_some(n)).collect();
     let rows = Rows::new(Values::Floats(values), names.len()).and_then(|rows| rows.with_names(names));
-    rows.map_err(|e| e.at(place))
+    let view = rows.map(View::new).map_err(|e| e.at(place))?;
+    if beside.is_empty() {
+        return Ok(view);
+    }
+    view.with_columns(beside.iter().cloned().zip(texts.iter().map(|texts| texts.iter().collect())).collect())
 }
 
 /// Reads labels: a header line, then one label a line.

@@ -1,5 +1,6 @@
 //! Every option does what it says: a table of verb, option and what shows it, and a test that none is missing.
 
+mod conditional;
 mod exchange;
 pub mod lab;
 mod network;
@@ -28,6 +29,7 @@ fn table() -> Vec<Row> {
         exchange::ROWS,
         reproduce::ROWS,
         sample::ROWS,
+        conditional::ROWS,
         &verbs::rows(),
     ]
     .concat()

@@ -204,7 +204,7 @@ fn activations(lab: &Lab) {
     }
 }
 
-fn bench(lab: &Lab, flags: &str, says: &str) {
+pub fn bench(lab: &Lab, flags: &str, says: &str) {
     let defaults = [("--hidden", "6"), ("--latent", "3")];
     let more =
         defaults.iter().filter(|(flag, _)| !flags.contains(flag)).map(|(flag, value)| format!(" {flag} {value}"));
@@ -212,7 +212,7 @@ fn bench(lab: &Lab, flags: &str, says: &str) {
     assert!((ran.stderr.clone() + &ran.stdout).contains(says), "{says} in\n{}{}", ran.stderr, ran.stdout);
 }
 
-fn gradcheck(lab: &Lab, flags: &str, says: &str) {
+pub fn gradcheck(lab: &Lab, flags: &str, says: &str) {
     let ran = lab.elbo(&gradcheck_args(flags));
     assert!((ran.stderr.clone() + &ran.stdout).contains(says), "{says} in\n{}{}", ran.stderr, ran.stdout);
 }
