@@ -33,7 +33,8 @@ pub struct Network {
     /// p(x|z): bernoulli, gaussian, gaussian:0.1, laplace, poisson, categorical:K, …; an unknown name lists them all
     #[arg(long, help_heading = "Network", value_name = "NAME")]
     likelihood: Option<String>,
-    /// p(z): standard, mixture:COMPONENTS (learned) or vamp:COMPONENTS (posteriors of learned pseudo-inputs)
+    /// p(z): standard, mixture:COMPONENTS (learned), vamp:COMPONENTS (posteriors of learned pseudo-inputs), or
+    /// exemplar:DRAWN:NEAREST (around the training rows: so many drawn a step, the nearest of them to each row)
     #[arg(long, help_heading = "Network", value_name = "NAME")]
     prior: Option<String>,
     /// Two numbers between which the posterior's log-variances are kept, such as -6,2

@@ -1,12 +1,12 @@
 //! A trained model at work: encode, decode and score, in blocks of rows on every thread.
 
 use super::importance::Sampled;
-use super::{Block, Corruption, Draw, PriorSampler, Stats, Vae, threads_used};
-use crate::density::{Components, Posterior};
+use super::{Block, Corruption, Draw, PriorSampler, PriorTable, Stats, Vae, threads_used};
+use crate::density::Posterior;
 use crate::estimator::Estimator;
 use crate::tensor::{Exec, Isa, Par, Params, Precision, Real};
 use elbo_kernels::par::for_each_mut;
-use ndarray::{ArrayView2, ArrayViewMut1, ArrayViewMut2};
+use ndarray::{Array2, ArrayView2, ArrayViewMut1, ArrayViewMut2};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Rows of a block, as in training.
@@ -17,7 +17,7 @@ const BLOCK_ROWS: usize = 64;
 pub struct Score {
     /// −log p(x | z), in nats.
     pub reconstruction: f64,
-    /// KL(q(z|x) ‖ p(z)), in nats; of a mixture prior, without draws, [an upper bound](Components::kl_bound) on it.
+    /// KL(q(z|x) ‖ p(z)), in nats; of a mixture prior, without draws, [an upper bound](crate::density::Components::kl_bound) on it.
     pub kl: f64,
 }
 
@@ -35,7 +35,7 @@ pub struct Inference<'m, F> {
     pub(super) params: &'m Params<F>,
     pub(super) ex: &'m Exec,
     /// Of a mixture prior.
-    pub(super) table: Option<Components<F>>,
+    pub(super) table: Option<PriorTable<F>>,
     blocks: Vec<Block<F>>,
     pub(super) seen: Seen,
     stop: Option<&'m AtomicBool>,
@@ -154,6 +154,19 @@ impl<'m, F: Real> Inference<'m, F> {
         }
     }
 
+    /// With these exemplars, the encoder's means of all of them, (N, L); for a network that does not
+    /// [know](Vae::with_exemplars) them, or other ones. Panics when the prior is not made of exemplars.
+    #[must_use]
+    pub fn with_exemplars(mut self, means: &Array2<f32>) -> Self {
+        self.table = Some(self.vae.exemplar_table(self.params, means));
+        self
+    }
+    /// Panics where a prior of exemplars has been given none; encoding and decoding do without.
+    pub(super) fn check_exemplars(&self) {
+        let missing = self.table.is_none() && self.vae.config().prior.is_exemplar();
+        assert!(!missing, "the exemplars of {} are missing: Vae::with_exemplars", self.vae.config().prior);
+    }
+
     /// Leaves a sweep over rows unfinished once `stop` is set; its caller looks whether that has happened.
     #[must_use]
     pub fn until(mut self, stop: Option<&'m AtomicBool>) -> Self {
@@ -182,7 +195,12 @@ impl<'m, F: Real> Inference<'m, F> {
 
     /// What draws from the prior.
     pub fn prior_sampler(&self) -> PriorSampler<F> {
-        self.table.clone().map_or(PriorSampler::StandardNormal, PriorSampler::Mixture)
+        self.check_exemplars();
+        match self.table.clone() {
+            None => PriorSampler::StandardNormal,
+            Some(PriorTable::Components(components)) => PriorSampler::Mixture(components),
+            Some(PriorTable::Exemplars(exemplars)) => PriorSampler::Exemplars(exemplars),
+        }
     }
 
     /// Rows of which each goes through half of the network `halves` times: two operations a weight, where a training
@@ -299,6 +317,7 @@ impl<'m, F: Real> Inference<'m, F> {
         fill: &(impl Fn(usize, &mut [F]) + Sync),
         mut out: impl FnMut(usize, Score) + Send,
     ) {
+        self.check_exemplars();
         let (vae, p, isa, table) = (self.vae, self.params, self.ex.isa(), self.table.as_ref());
         let seen = self.seen;
         let pass = |first, b: &mut Block<F>| {
@@ -315,6 +334,7 @@ impl<'m, F: Real> Inference<'m, F> {
 
     /// The terms of the ELBO over all rows, with one draw of z a row.
     pub fn elbo(&mut self, rows: usize, fill: &(impl Fn(usize, &mut [F]) + Sync), draw: &Draw) -> Stats {
+        self.check_exemplars();
         let (vae, p, isa, table) = (self.vae, self.params, self.ex.isa(), self.table.as_ref());
         let (seen, mut stats) = (self.seen, Stats::new(vae.kl_parts()));
         let pass = |first, b: &mut Block<F>| {
@@ -338,6 +358,7 @@ impl<'m, F: Real> Inference<'m, F> {
         estimator: &dyn Estimator<F>,
         beta: f64,
     ) -> Stats {
+        self.check_exemplars();
         // Of many samples, a few rows are as many latents as a block is made for.
         let unit = if estimator.samples() < BLOCK_ROWS { 8 } else { 1 };
         let (vae, p, isa, samples) = (self.vae, self.params, self.ex.isa(), estimator.samples());

@@ -5,8 +5,8 @@
 //!     dη ← ∂T ← dz ← decoder ← dη_x ← w · ∂ log p(x|z)              dη ← w · ∂ KL
 //! ```
 
-use super::{Block, Heads, Hidden, MixturePrior, Norm, VaeConfig};
-use crate::density::{AnyLikelihood, Components, DiagonalGaussian, Posterior, Prior, PriorKind, StandardNormal};
+use super::{Block, Heads, Hidden, MixturePrior, Norm, PriorTable, VaeConfig};
+use crate::density::{AnyLikelihood, DiagonalGaussian, Posterior, Prior, PriorKind, StandardNormal};
 use crate::error::Result;
 use crate::estimator::{Batch, Estimator};
 use crate::layer::{
@@ -14,6 +14,7 @@ use crate::layer::{
 };
 use crate::tensor::profile::{Stage, lap};
 use crate::tensor::{Buffer, Entry, Isa, Layout, Mat, Params, Real, Slot};
+use ndarray::Array2;
 use std::sync::Arc;
 
 /// What the first of a step's [stages](Vae::stages) is called.
@@ -31,6 +32,8 @@ pub struct Vae {
     pub(super) prior: StandardNormal,
     /// In the standard normal's place.
     pub(super) mixture: Option<MixturePrior>,
+    /// The means of all exemplars, (N, L), where the prior is made of them and training is done.
+    exemplars: Option<Arc<Array2<f32>>>,
 }
 
 fn hidden(config: &VaeConfig, layout: &mut Layout, inputs: usize, outputs: usize) -> Arc<dyn AnyLayer> {
@@ -112,7 +115,25 @@ impl Vae {
             posterior: DiagonalGaussian::new(config.latent).bounded(config.log_variance),
             prior: StandardNormal::new(config.latent),
             mixture,
+            exemplars: None,
         })
+    }
+    /// The same network with what an exemplar prior keeps of its training rows: the encoder's means of all of them, (N, L), with
+    /// the parameters that it is used with. Panics when the prior is another, when there are none, and at another number of
+    /// latents.
+    #[must_use]
+    pub fn with_exemplars(self, means: Arc<Array2<f32>>) -> Self {
+        let (prior, latent) = (self.config.prior, self.config.latent);
+        assert!(
+            prior.is_exemplar() && means.nrows() > 0 && means.ncols() == latent,
+            "exemplars {:?} of a prior {prior} with {latent} latents",
+            means.dim()
+        );
+        Vae { exemplars: Some(means), ..self }
+    }
+    /// The means of all exemplars, (N, L), if it has been [given](Self::with_exemplars) any.
+    pub fn exemplars(&self) -> Option<&Arc<Array2<f32>>> {
+        self.exemplars.as_ref()
     }
     /// What it was built from.
     pub fn config(&self) -> &VaeConfig {
@@ -191,6 +212,10 @@ impl Vae {
     /// The forward half of the rows pass, from `x` and `eps` to `out` and the KL.
     pub fn forward<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>) {
         self.encode(isa, p, b);
+        self.forward_closed(isa, p, b);
+    }
+    /// The same from `eta` on.
+    pub(super) fn forward_closed<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>) {
         let (n, many) = (b.rows, b.many());
         let (eta, eps) = (b.eta.rows(n), b.eps.rows(many));
         self.posterior.sample_and_kl(isa, &self.prior, eta, eps, b.z.rows_mut(many), b.terms.kl.rows_mut(n));
@@ -208,7 +233,7 @@ impl Vae {
         b: &mut Block<F>,
         estimator: &dyn Estimator<F>,
         batch: &Batch,
-        table: Option<&Components<F>>,
+        table: Option<&PriorTable<F>>,
     ) {
         let (n, many) = (b.rows, b.many());
         let likelihood = F::likelihood(&*self.likelihood);

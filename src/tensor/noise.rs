@@ -31,6 +31,8 @@ pub enum Stream {
     Corrupt = 10,
     /// Draws from the prior that a penalty compares latents with.
     Prior = 11,
+    /// Which training rows are a step's exemplars.
+    Exemplars = 12,
 }
 
 /// A seed, from which every generator of a run is derived.

@@ -1,6 +1,7 @@
 //! Objectives of sampled terms and priors without a closed form: values, gradients, and training by them.
 
 mod bias;
+mod exemplar;
 mod gradients;
 mod priors;
 mod training;
