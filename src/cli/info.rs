@@ -55,6 +55,9 @@ impl Info {
             "version": info.version,
             "flops": saved.vae.flops(),
         });
+        if let Some(exemplars) = saved.vae.exemplars() {
+            json["exemplars"] = exemplars.nrows().into();
+        }
         // The rest as the run's configuration spells it.
         let settings = serde_json::to_value(&info.settings).unwrap_or_default();
         let mut training: Map<String, Value> = settings.as_object().cloned().unwrap_or_default();

@@ -39,8 +39,9 @@ pub struct Network {
     /// p(x|z): bernoulli, gaussian, gaussian:0.1, laplace, poisson, categorical:K, …; an unknown name lists them all
     #[arg(long, help_heading = "Network", value_name = "NAME")]
     likelihood: Option<String>,
-    /// p(z): standard, mixture:COMPONENTS (learned), vamp:COMPONENTS (posteriors of learned pseudo-inputs) or
-    /// flow:COUPLINGS (a normalizing flow; flow:COUPLINGS:WIDTH also says how wide its nets are)
+    /// p(z): standard, mixture:COMPONENTS (learned), vamp:COMPONENTS (posteriors of learned pseudo-inputs), flow:COUPLINGS (a
+    /// normalizing flow; flow:COUPLINGS:WIDTH also says how wide its nets are), or exemplar:DRAWN:NEAREST (around the training
+    /// rows: so many drawn a step, the nearest of them to each row)
     #[arg(long, help_heading = "Network", value_name = "NAME")]
     prior: Option<String>,
     /// q(z|x): diagonal, full (any covariance), planar:STEPS or iaf:STEPS (flows on the diagonal one)

@@ -127,6 +127,13 @@ impl Batch<'_> {
             self.view.condition_of(self.id(r), out);
         }
     }
+    /// The position in the view of row `r` of the batch, of rows in memory.
+    ///
+    /// # Panics
+    /// A row that the batch does not have, or rows in a file, of which the row number alone is kept.
+    pub fn position(&self, r: usize) -> usize {
+        self.positions[r] as usize
+    }
 
     /// Writes row `r` of the batch as numbers, `(cols)`. See [`Rows::gather`](super::Rows::gather).
     ///

@@ -5,8 +5,8 @@ use crate::nearest::unknown;
 use std::fmt;
 use std::str::FromStr;
 
-/// The prior's configuration; it reads and prints as `standard`, `mixture:COMPONENTS`, `vamp:COMPONENTS`,
-/// `flow:COUPLINGS` or `flow:COUPLINGS:WIDTH`.
+/// The prior's configuration; it reads and prints as `standard`, `mixture:COMPONENTS`, `vamp:COMPONENTS`, `flow:COUPLINGS`,
+/// `flow:COUPLINGS:WIDTH`, `exemplar:DRAWN` or `exemplar:DRAWN:NEAREST`.
 ///
 /// ```
 /// use elbo::density::PriorKind;
@@ -26,13 +26,23 @@ pub enum PriorKind {
     /// N(0, I) at the end of a learned [flow](crate::flow::CouplingFlow): its affine couplings, and the hidden units of each
     /// coupling's net, if they are given.
     Flow(usize, Option<usize>),
+    /// Normal densities around the encodings of the training rows (Norouzi, Fleet and Norouzi 2020).
+    Exemplar {
+        /// Rows that are drawn anew each step to be exemplars.
+        drawn: usize,
+        /// How many of them each row of the batch has encoded, those nearest to it; without a number, all are.
+        nearest: Option<usize>,
+    },
 }
 
 /// The names, as errors list them.
-const NAMES: [&str; 4] = ["standard", "mixture:COMPONENTS", "vamp:COMPONENTS", "flow:COUPLINGS"];
+const NAMES: [&str; 5] =
+    ["standard", "mixture:COMPONENTS", "vamp:COMPONENTS", "flow:COUPLINGS", "exemplar:DRAWN:NEAREST"];
 
 /// More components than anyone means: each of them is weighed for each latent.
 const MOST_COMPONENTS: usize = 1 << 16;
+/// And more exemplars.
+const MOST_EXEMPLARS: usize = 1 << 24;
 
 /// The same of couplings, through which each latent goes one after the other, and of their hidden units.
 const MOST_COUPLINGS: usize = 64;
@@ -45,11 +55,22 @@ impl PriorKind {
     pub fn closed_form(self) -> bool {
         self == PriorKind::StandardNormal
     }
-    /// Components of a mixture; 0 of none.
+    /// Whether it is made of the training rows.
+    pub fn is_exemplar(self) -> bool {
+        matches!(self, PriorKind::Exemplar { .. })
+    }
+    /// Components of a mixture; 0 of none, and of exemplars, which come with the data.
     pub fn components(self) -> usize {
         match self {
-            PriorKind::StandardNormal | PriorKind::Flow(..) => 0,
+            PriorKind::StandardNormal | PriorKind::Flow(..) | PriorKind::Exemplar { .. } => 0,
             PriorKind::Mixture(count) | PriorKind::Vamp(count) => count,
+        }
+    }
+    /// Rows that a step on a batch of `rows` encodes besides the batch, at most.
+    pub fn encoded(self, rows: usize) -> usize {
+        match self {
+            PriorKind::Exemplar { drawn, nearest } => nearest.map_or(drawn, |k| drawn.min(k.saturating_mul(rows))),
+            _ => self.components(),
         }
     }
     /// Couplings of a flow over `latent` latents, and hidden units of each coupling's net: twice the latents, and 64 at
@@ -76,6 +97,7 @@ impl PriorKind {
                 let unit = half.saturating_mul(3).saturating_add(1);
                 unit.saturating_mul(width).saturating_add(half.saturating_mul(2)).saturating_mul(couplings)
             }
+            PriorKind::Exemplar { .. } => 1,
         }
     }
     /// Numbers that a step keeps for each sample of `latent` latents, in about; those of mixtures are counted by component.
@@ -99,7 +121,8 @@ impl PriorKind {
     /// Whether its numbers are in range; what is parsed always is.
     ///
     /// # Errors
-    /// No components, couplings or units, or more than 65,536, 64 and 65,536.
+    /// No components, couplings or units, or more than 65,536, 64 and 65,536; exemplars of which a row has none that is not itself, or
+    /// more than 2²⁴, and fewer than are to be the nearest.
     pub fn check(self) -> Result<()> {
         match self {
             PriorKind::Flow(couplings, _) if !(1..=MOST_COUPLINGS).contains(&couplings) => {
@@ -114,6 +137,15 @@ impl PriorKind {
                 Err(Error::input(format!("a mixture has 1 to {MOST_COMPONENTS} components, not {count}"))
                     .hint("vamp:500, for example"))
             }
+            PriorKind::Exemplar { drawn, .. } if !(2..=MOST_EXEMPLARS).contains(&drawn) => {
+                let what =
+                    format!("2 to {MOST_EXEMPLARS} exemplars are drawn for a step, not {drawn}: no row is its own");
+                Err(Error::input(what).hint("exemplar:25000:10, for example"))
+            }
+            PriorKind::Exemplar { drawn, nearest: Some(nearest) } if !(1..=drawn).contains(&nearest) => {
+                Err(Error::input(format!("the nearest {nearest} of {drawn} exemplars"))
+                    .hint("exemplar:25000:10 takes the nearest 10 of 25,000, exemplar:1000 all of 1,000"))
+            }
             _ => Ok(()),
         }
     }
@@ -127,6 +159,8 @@ impl fmt::Display for PriorKind {
             PriorKind::Vamp(count) => write!(f, "vamp:{count}"),
             PriorKind::Flow(couplings, None) => write!(f, "flow:{couplings}"),
             PriorKind::Flow(couplings, Some(width)) => write!(f, "flow:{couplings}:{width}"),
+            PriorKind::Exemplar { drawn, nearest: None } => write!(f, "exemplar:{drawn}"),
+            PriorKind::Exemplar { drawn, nearest: Some(nearest) } => write!(f, "exemplar:{drawn}:{nearest}"),
         }
     }
 }
@@ -147,6 +181,11 @@ impl FromStr for PriorKind {
                 let (couplings, width) = numbers.split_once(':').map_or((numbers, None), |(n, w)| (n, Some(w)));
                 let width = width.map(|w| number_of("hidden units", w, "flow:4:64")).transpose()?;
                 PriorKind::Flow(number_of("couplings", couplings, "flow:4")?, width)
+            }
+            Some(("exemplar", numbers)) => {
+                let of = |n: &str| number(n, "exemplar:25000:10");
+                let (drawn, nearest) = numbers.split_once(':').map_or((numbers, None), |(m, k)| (m, Some(k)));
+                PriorKind::Exemplar { drawn: of(drawn)?, nearest: nearest.map(of).transpose()? }
             }
             _ => return Err(unknown("prior", text, &NAMES)),
         };

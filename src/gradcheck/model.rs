@@ -2,11 +2,11 @@
 
 use super::surrogate::Surrogate;
 use super::{Check, Value, differentiate, floor};
-use crate::density::Domain;
+use crate::density::{Domain, PriorKind};
 use crate::error::{Error, Result};
 use crate::estimator::{AnyEstimator, Estimator};
 use crate::layer::Sides;
-use crate::model::{Draw, Vae, VaeConfig, Workspace};
+use crate::model::{Draw, ExemplarRows, Vae, VaeConfig, Workspace};
 use crate::tensor::{Entry, Exec, Noise, Par, Params, Real, Slab, Slot, Stream};
 use rand::Rng;
 use rand_distr::StandardNormal;
@@ -83,9 +83,33 @@ impl<'a, F: Real> Objective<'a, F> {
     }
 }
 
+/// Rows that exemplars are drawn from, where the prior is made of such: more than the batch, so that there are rows to choose
+/// from, and no more than a check is patient enough for.
+const MOST_EXEMPLARS: usize = 256;
+
+/// Memory for a batch of the first `rows` rows of `x`; exemplars are drawn from all of them.
+fn workspace<F: Real>(
+    vae: &Vae,
+    params: &Params<F>,
+    (x, rows): (&[f64], usize),
+    samples: usize,
+    ex: &Exec,
+) -> Workspace<F> {
+    let ws = Workspace::new(vae, params, rows, samples, ex);
+    if !vae.config().prior.is_exemplar() {
+        return ws;
+    }
+    let (cols, x) = (vae.config().inputs, x.to_vec());
+    let all = ExemplarRows::new(x.len() / cols, move |r, out: &mut [F]| Objective::fill(&x, cols)(r, out));
+    let mut ws = ws.with_exemplars(vae, all, ex);
+    ws.place(rows, Some);
+    ws
+}
+
 /// Checks the gradient of a VAE's objective on a random batch of `rows` rows: each parameter by coordinate in a small
 /// model, along random directions in a large one; and all together along random directions (the last check). A gradient
-/// that is not that of the value is compared with its [surrogate](Estimator::surrogate)'s.
+/// that is not that of the value is compared with its [surrogate](Estimator::surrogate)'s. Which exemplars a batch has stays what the
+/// first gradient found, for every step of a difference and for f32: their choice is a jump, and the gradient is that between jumps.
 ///
 /// # Errors
 /// As [`Vae::new`].
@@ -102,24 +126,31 @@ pub fn check_vae(
         return Err(Error::input(what).hint("check an objective whose KL is sampled"));
     }
     let (noise, ex) = (Noise::new(seed), Exec::sequential()?);
-    let x = example(vae.likelihood::<f64>().domain(), rows, (config.inputs, config.condition), &noise);
+    let pool = match config.prior {
+        PriorKind::Exemplar { drawn, .. } => rows + drawn.min(MOST_EXEMPLARS),
+        _ => rows,
+    };
+    let x = example(vae.likelihood::<f64>().domain(), pool, (config.inputs, config.condition), &noise);
     let draw = Draw { noise, stream: Stream::Check, step: 1 };
     let (double, float): (&dyn Estimator<f64>, &dyn Estimator<f32>) = (estimator, estimator);
     let samples = double.samples();
     let mut params = Params::<f64>::init(vae.layout(), &noise);
     vae.unsettle(&mut params, &noise);
-    let workspace = Workspace::new(&vae, &params, rows, samples, &ex);
+    let workspace = self::workspace(&vae, &params, (&x, rows), samples, &ex);
     let mut f = Objective { vae: &vae, estimator: double, beta, x: &x, rows, draw, ex: ex.clone(), workspace };
     let gradient = f.gradient(&params);
+    f.workspace.freeze_exemplars(None);
     let single = {
         let params = params.cast::<f32>();
-        let workspace = Workspace::new(&vae, &params, rows, samples, &ex);
+        let mut workspace = self::workspace(&vae, &params, (&x, rows), samples, &ex);
+        workspace.freeze_exemplars(Some(f.workspace.exemplars()));
         let mut f = Objective { vae: &vae, estimator: float, beta, x: &x, rows, draw, ex, workspace };
         f.gradient(&params).cast::<f64>()
     };
 
     let fill = Objective::<f64>::fill(&x, config.row_cols());
-    let mut surrogate = double.surrogate().then(|| Surrogate::new(&vae, &params, double, beta, rows, &fill, &draw));
+    let mut surrogate =
+        double.surrogate().then(|| Surrogate::new(&vae, &params, double, beta, rows, &fill, &draw, &f.workspace));
     let mut value = |p: &Params<f64>| match &mut surrogate {
         Some(surrogate) => surrogate.value(p),
         None => f.value(p),

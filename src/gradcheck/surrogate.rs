@@ -1,10 +1,10 @@
 //! The function whose gradient an estimator gives that leaves out, on purpose, a part of its value's.
 
 use super::Value;
-use crate::density::{Components, Prior};
+use crate::density::{LeaveOut, Prior};
 use crate::estimator::{Batch, Estimator, Weights};
 use crate::layer::Sides;
-use crate::model::{Block, Draw, Vae};
+use crate::model::{Block, Draw, PriorTable, Vae, Workspace};
 use crate::tensor::{Buffer, Isa, Par, Params};
 
 /// The surrogate of [`Estimator::surrogate`] around one point: the sampled terms there, and the weights that they get.
@@ -19,13 +19,17 @@ pub(super) struct Surrogate<'a> {
     moving: Block<f64>,
     log_prob: Vec<f64>,
     /// A mixture prior's components: at the point, and where the parameters are.
-    table: Option<Components<f64>>,
-    here: Option<Components<f64>>,
+    table: Option<PriorTable<f64>>,
+    here: Option<PriorTable<f64>>,
     components: Vec<Block<f64>>,
     shares: Buffer<f64>,
+    /// Of which exemplars each row's prior is.
+    others: Vec<LeaveOut>,
 }
 
 impl<'a> Surrogate<'a> {
+    /// Around `params`, with which `ws` has just been through a batch of these rows.
+    #[allow(clippy::too_many_arguments, reason = "a step's inputs, once")]
     pub fn new(
         vae: &'a Vae,
         params: &Params<f64>,
@@ -34,15 +38,18 @@ impl<'a> Surrogate<'a> {
         rows: usize,
         fill: &(impl Fn(usize, &mut [f64]) + Sync),
         draw: &Draw,
+        ws: &Workspace<f64>,
     ) -> Self {
         let (isa, samples) = (Isa::default(), estimator.samples());
         let mut fixed = Block::new(vae, rows, samples);
         fixed.rows = rows;
         fixed.load(isa, 0, fill);
         draw.fill(0, 0, samples, rows, &mut fixed.eps);
+        vae.leave_out(draw, 0, &mut fixed);
         let moving = fixed.clone();
-        let table = vae.components(isa, params);
-        vae.forward_for(isa, params, &mut fixed, estimator, table.as_ref());
+        let (table, components, others) = ws.prior();
+        fixed.take_exemplars(table, &others);
+        vae.forward_for(isa, params, &mut fixed, estimator, table);
         vae.log_px(isa, params, &mut fixed);
         let mut weights = Weights::new(rows, samples, 0);
         estimator.weights(&Batch { rows, beta, mean_kl: &[] }, rows, &fixed.terms, &mut weights);
@@ -53,10 +60,11 @@ impl<'a> Surrogate<'a> {
             fixed,
             moving,
             log_prob: vec![0.0; rows * samples],
-            here: table.clone(),
-            components: vae.component_blocks(1),
-            shares: Buffer::new(rows * samples, table.as_ref().map_or(0, Components::count)),
-            table,
+            here: table.cloned(),
+            components: components.to_vec(),
+            shares: Buffer::new(rows * samples, table.map_or(0, PriorTable::columns)),
+            others,
+            table: table.cloned(),
         }
     }
 
@@ -79,9 +87,10 @@ impl<'a> Surrogate<'a> {
         match (&self.table, &mut self.here) {
             (Some(table), Some(here)) => {
                 vae.encode_components(isa, p, Par::Sequential, &mut self.components, Some(here));
-                table.log_prob(moving.z.rows(many), self.shares.rows_mut(many), out);
+                let others = (self.others.as_slice(), moving.samples);
+                table.log_prob(isa, moving.z.rows(many), others, self.shares.rows_mut(many), out);
                 sum += through(out, &w.log_pz);
-                here.log_prob(fixed.z.rows(many), self.shares.rows_mut(many), out);
+                here.log_prob(isa, fixed.z.rows(many), others, self.shares.rows_mut(many), out);
                 sum += direct(out, &w.log_pz);
             }
             _ if vae.flow_prior().is_some() => {

@@ -3,6 +3,7 @@
 use super::condition::{Given, seen};
 use super::coupled::Pull;
 use super::{Corruption, Draw, Vae};
+use crate::density::LeaveOut;
 use crate::estimator::{Terms, Weights};
 use crate::layer::Cache;
 use crate::tensor::{Buffer, Input, Isa, Mat, PairBuffer, Precision, Real, Slot};
@@ -37,6 +38,8 @@ pub struct Block<F> {
     pub(super) first: usize,
     /// Each component's share in `log p(z)` of a mixture prior, (n·k, C).
     pub(super) shares: Buffer<F>,
+    /// Of which exemplars each row's prior is, (n); of all, if it does not say.
+    pub(super) others: Vec<LeaveOut>,
     /// Of a block of components, which row is which: (n, C), 1 at the row's own and else 0.
     pub(super) chosen: Input<F>,
     /// Of a block of components, the derivatives of the mixture's parameters by row.
@@ -71,6 +74,7 @@ impl<F: Real> Block<F> {
         let likelihood = F::likelihood(&*vae.likelihood);
         let components = if samples == 0 { capacity } else { 0 };
         let (count, parts) = (vae.mixture.map_or(0, |mixture| mixture.count()), vae.kl_parts());
+        let shares = vae.share_columns::<F>();
         Block {
             rows: 0,
             samples,
@@ -86,7 +90,8 @@ impl<F: Real> Block<F> {
             posterior: vae.posterior.cache(many),
             out: Buffer::new(many, likelihood.eta_cols()),
             first: 0,
-            shares: Buffer::new(if count > 0 { many } else { 0 }, count),
+            shares: Buffer::new(if shares > 0 { many } else { 0 }, shares),
+            others: Vec::new(),
             chosen: Input::new(components, count),
             d_prior: vae.mixture.map_or_else(Vec::new, |mixture| mixture.grads(components)),
             flow_prior: vae.flow_prior.as_ref().map_or_else(Cache::default, |prior| prior.cache(many)),

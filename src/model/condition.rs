@@ -45,7 +45,7 @@ impl VaeConfig {
             return Err(Error::input(what).hint("leave out --conditional-prior or --posterior"));
         }
         // The other priors' components are encoded, and nothing says under which condition.
-        if self.condition > 0 && matches!(self.prior, PriorKind::Vamp(_)) {
+        if self.condition > 0 && matches!(self.prior, PriorKind::Vamp(_) | PriorKind::Exemplar { .. }) {
             let what = format!("the components of {} come from the encoder, and have no condition", self.prior);
             return Err(Error::input(what).hint(
                 "with --condition the prior is standard, mixture:COMPONENTS, flow:COUPLINGS, or --conditional-prior",

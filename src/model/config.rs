@@ -258,7 +258,9 @@ impl VaeConfig {
             return Err(Error::input(format!("log-variances cannot lie between {low} and {high}"))
                 .hint("--log-variance=-6,2, for example"));
         }
-        if self.posterior != PosteriorKind::Diagonal && matches!(self.prior, PriorKind::Vamp(_)) {
+        if self.posterior != PosteriorKind::Diagonal
+            && matches!(self.prior, PriorKind::Vamp(_) | PriorKind::Exemplar { .. })
+        {
             return Err(Error::input(format!(
                 "the components of the prior {} are the encoder's posteriors, and {} ones have no density in closed form here",
                 self.prior, self.posterior

@@ -8,7 +8,7 @@ use crate::tensor::{Real, Stream};
 
 impl Vae {
     /// Draws what a step leaves out of a block's hidden layers: a function of the batch's row and of the sample.
-    pub(super) fn leave_out<F: Real>(&self, draw: &Draw, first: usize, b: &mut Block<F>) {
+    pub(crate) fn leave_out<F: Real>(&self, draw: &Draw, first: usize, b: &mut Block<F>) {
         if self.config().dropout == 0.0 {
             return;
         }

@@ -3,8 +3,8 @@
 //! depend on their number.
 
 use super::infer::{Rows, Work, row_kl, sweep};
-use super::{Block, Draw, Inference, Score, Vae};
-use crate::density::{Components, PriorKind};
+use super::{Block, Draw, Inference, PriorTable, Score, Vae};
+use crate::density::PriorKind;
 use crate::estimator::ImportanceBounds;
 use crate::tensor::profile::{Stage, lap, start};
 use crate::tensor::{Isa, Params, Real};
@@ -50,7 +50,7 @@ impl<F: Real> Sampled<F> {
         }
     }
     /// The block's draws, decoded.
-    fn add(&mut self, isa: Isa, p: &Params<F>, vae: &Vae, table: Option<&Components<F>>) {
+    fn add(&mut self, isa: Isa, p: &Params<F>, vae: &Vae, table: Option<&PriorTable<F>>) {
         let b = &mut self.block;
         let (many, closed) = (b.many(), vae.config().closed_form());
         let log_ratio = &mut self.log_ratio[..many];
@@ -123,6 +123,7 @@ impl<F: Real> Inference<'_, F> {
         samples: usize,
         mut out: impl FnMut(usize, &Row) + Send,
     ) {
+        self.check_exemplars();
         let (vae, p, isa, table) = (self.vae, self.params, self.ex.isa(), self.table.as_ref());
         let (seen, closed) = (self.seen, vae.config().closed_form());
         let pass = |first: usize, sampled: &mut Sampled<F>| {

@@ -1,12 +1,11 @@
 //! A trained model at work: encode, decode and score, in blocks of rows on every thread.
 
 use super::importance::Sampled;
-use super::{Block, Corruption, Draw, FlowSampler, PriorSampler, Stats, Vae, threads_used};
-use crate::density::Components;
+use super::{Block, Corruption, Draw, FlowSampler, PriorSampler, PriorTable, Stats, Vae, threads_used};
 use crate::estimator::Estimator;
 use crate::tensor::{Exec, Isa, Par, Params, Precision, Real};
 use elbo_kernels::par::for_each_mut;
-use ndarray::{ArrayView2, ArrayViewMut1, ArrayViewMut2};
+use ndarray::{Array2, ArrayView2, ArrayViewMut1, ArrayViewMut2};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Rows of a block, as in training.
@@ -17,7 +16,7 @@ const BLOCK_ROWS: usize = 64;
 pub struct Score {
     /// −log p(x | z), in nats.
     pub reconstruction: f64,
-    /// KL(q(z|x) ‖ p(z)), in nats. Without draws, [an upper bound](Components::kl_bound) on it of a mixture prior, and
+    /// KL(q(z|x) ‖ p(z)), in nats. Without draws, [an upper bound](crate::density::Components::kl_bound) on it of a mixture prior, and
     /// [an estimate](super::FlowPrior) of a flow.
     pub kl: f64,
 }
@@ -36,7 +35,7 @@ pub struct Inference<'m, F> {
     pub(super) params: &'m Params<F>,
     pub(super) ex: &'m Exec,
     /// Of a mixture prior.
-    pub(super) table: Option<Components<F>>,
+    pub(super) table: Option<PriorTable<F>>,
     blocks: Vec<Block<F>>,
     pub(super) seen: Seen,
     stop: Option<&'m AtomicBool>,
@@ -155,6 +154,19 @@ impl<'m, F: Real> Inference<'m, F> {
         }
     }
 
+    /// With these exemplars, the encoder's means of all of them, (N, L); for a network that does not
+    /// [know](Vae::with_exemplars) them, or other ones. Panics when the prior is not made of exemplars.
+    #[must_use]
+    pub fn with_exemplars(mut self, means: &Array2<f32>) -> Self {
+        self.table = Some(self.vae.exemplar_table(self.params, means));
+        self
+    }
+    /// Panics where a prior of exemplars has been given none; encoding and decoding do without.
+    pub(super) fn check_exemplars(&self) {
+        let missing = self.table.is_none() && self.vae.config().prior.is_exemplar();
+        assert!(!missing, "the exemplars of {} are missing: Vae::with_exemplars", self.vae.config().prior);
+    }
+
     /// Leaves a sweep over rows unfinished once `stop` is set; its caller looks whether that has happened.
     #[must_use]
     pub fn until(mut self, stop: Option<&'m AtomicBool>) -> Self {
@@ -183,8 +195,10 @@ impl<'m, F: Real> Inference<'m, F> {
 
     /// What draws from the prior; where that follows a condition, the noise of [`condition_draws`](Self::condition_draws).
     pub fn prior_sampler(&self) -> PriorSampler<'m, F> {
-        match (&self.table, self.vae.flow_prior()) {
-            (Some(table), _) => PriorSampler::Mixture(table.clone()),
+        self.check_exemplars();
+        match (self.table.clone(), self.vae.flow_prior()) {
+            (Some(PriorTable::Components(components)), _) => PriorSampler::Mixture(components),
+            (Some(PriorTable::Exemplars(exemplars)), _) => PriorSampler::Exemplars(exemplars),
             (None, Some(prior)) => PriorSampler::Flow(FlowSampler::new(prior, self.params, self.ex.isa())),
             (None, None) => PriorSampler::StandardNormal,
         }
@@ -305,6 +319,7 @@ impl<'m, F: Real> Inference<'m, F> {
         fill: &(impl Fn(usize, &mut [F]) + Sync),
         mut out: impl FnMut(usize, Score) + Send,
     ) {
+        self.check_exemplars();
         let (vae, p, isa, table) = (self.vae, self.params, self.ex.isa(), self.table.as_ref());
         assert!(vae.config().kl_without_draws(), "a score without draws of {:?}", vae.config());
         let seen = self.seen;
@@ -322,6 +337,7 @@ impl<'m, F: Real> Inference<'m, F> {
 
     /// The terms of the ELBO over all rows, with one draw of z a row.
     pub fn elbo(&mut self, rows: usize, fill: &(impl Fn(usize, &mut [F]) + Sync), draw: &Draw) -> Stats {
+        self.check_exemplars();
         let (vae, p, isa, table) = (self.vae, self.params, self.ex.isa(), self.table.as_ref());
         let (seen, mut stats) = (self.seen, Stats::new(vae.kl_parts()));
         let pass = |first, b: &mut Block<F>| {
@@ -345,6 +361,7 @@ impl<'m, F: Real> Inference<'m, F> {
         estimator: &dyn Estimator<F>,
         beta: f64,
     ) -> Stats {
+        self.check_exemplars();
         // Of many samples, a few rows are as many latents as a block is made for.
         let unit = if estimator.samples() < BLOCK_ROWS { 8 } else { 1 };
         let (vae, p, isa, samples) = (self.vae, self.params, self.ex.isa(), estimator.samples());

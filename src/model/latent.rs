@@ -4,8 +4,8 @@
 //! dz = path · (decoder's dz + log_pz · ∂ log p(z)/∂z)          dη = ∂T(dz) + (path · log_qz) ∂ log q through z + score · ∂ log q at z
 //! ```
 
-use super::{Block, Vae};
-use crate::density::{Components, Prior};
+use super::{Block, PriorTable, Vae};
+use crate::density::Prior;
 use crate::estimator::Estimator;
 use crate::tensor::profile::{Stage, lap};
 use crate::tensor::{Isa, Params, Real};
@@ -19,12 +19,10 @@ impl Vae {
         p: &Params<F>,
         b: &mut Block<F>,
         estimator: &dyn Estimator<F>,
-        table: Option<&Components<F>>,
+        table: Option<&PriorTable<F>>,
     ) {
-        match estimator.sampled() {
-            true => self.forward_sampled(isa, p, b, table),
-            false => self.forward_any(isa, p, b, table),
-        }
+        self.encode(isa, p, b);
+        self.forward_encoded(isa, p, b, estimator.sampled(), table);
     }
     /// The forward half with the KL in closed form, or sampled where there is none.
     pub(crate) fn forward_any<F: Real>(
@@ -32,15 +30,26 @@ impl Vae {
         isa: Isa,
         p: &Params<F>,
         b: &mut Block<F>,
-        table: Option<&Components<F>>,
+        table: Option<&PriorTable<F>>,
     ) {
-        match self.config().closed_form() {
-            true => self.forward(isa, p, b),
-            false => self.forward_sampled(isa, p, b, table),
+        self.encode(isa, p, b);
+        self.forward_encoded(isa, p, b, false, table);
+    }
+    /// What comes after encoding, with sampled terms where they are asked for, or where the KL has no closed form.
+    pub(super) fn forward_encoded<F: Real>(
+        &self,
+        isa: Isa,
+        p: &Params<F>,
+        b: &mut Block<F>,
+        sampled: bool,
+        table: Option<&PriorTable<F>>,
+    ) {
+        match sampled || !self.config().closed_form() {
+            true => self.forward_sampled(isa, p, b, table),
+            false => self.forward_closed(isa, p, b),
         }
     }
-    fn forward_sampled<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>, table: Option<&Components<F>>) {
-        self.encode(isa, p, b);
+    fn forward_sampled<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>, table: Option<&PriorTable<F>>) {
         self.sample(isa, p, b);
         self.log_densities(isa, p, b, table);
         if self.config().closed_form() {
@@ -63,12 +72,14 @@ impl Vae {
         isa: Isa,
         p: &Params<F>,
         b: &mut Block<F>,
-        table: Option<&Components<F>>,
+        table: Option<&PriorTable<F>>,
     ) {
         let (n, many) = (b.rows, b.many());
         let (z, log_pz) = (b.z.rows(many), &mut b.terms.log_pz[..many]);
         match (table, &self.flow_prior) {
-            (Some(table), _) => table.log_prob(z, b.shares.rows_mut(many), log_pz),
+            (Some(table), _) => {
+                table.log_prob(isa, z, (&b.others, b.samples), b.shares.rows_mut(many), log_pz);
+            }
             (None, Some(flow)) => flow.log_prob(isa, p, z, log_pz, &mut b.flow_prior),
             (None, None) if self.conditional.is_some() => self.conditional_log_pz(b),
             (None, None) => self.prior.log_prob(isa, z, log_pz),
@@ -76,16 +87,24 @@ impl Vae {
         let log_qz = &mut b.terms.log_qz[..many];
         self.posterior.log_prob_of(b.eta.rows(n), b.eps.rows(many), &b.log_det, log_qz);
     }
-    /// The KL of each row without a draw: in closed form, its upper bound of a [mixture](Components::kl_bound), or its
+    /// The KL of each row without a draw: in closed form, its upper bound of a [mixture](crate::density::Components::kl_bound), or its
     /// estimate of a [flow](super::FlowPrior), which spends the latents of the block.
-    pub(crate) fn kl_for<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>, table: Option<&Components<F>>) {
+    pub(crate) fn kl_for<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>, table: Option<&PriorTable<F>>) {
         if let Some(flow) = &self.flow_prior {
             return self.kl_at_points(isa, p, b, flow);
         }
+        let (n, latent) = (b.rows, self.config().latent);
         let Some(table) = table else { return self.kl(isa, b) };
-        for r in 0..b.rows {
-            let (mean, log_variance) = b.eta.rows(b.rows).row(r).split_at(self.config().latent);
-            b.terms.kl.rows_mut(b.rows).row(r)[0] = F::from_f64(table.kl_bound(mean, log_variance));
+        if let PriorTable::Exemplars(table) = table {
+            table.log_prob(isa, b.eta.rows(n).columns(0, latent), b.shares.rows_mut(n), &mut b.terms.log_pz[..n]);
+        }
+        for r in 0..n {
+            let (mean, log_variance) = b.eta.rows(n).row(r).split_at(latent);
+            let bound = match table {
+                PriorTable::Components(table) => table.kl_bound(mean, log_variance),
+                PriorTable::Exemplars(table) => table.kl_bound(b.terms.log_pz[r].to_f64(), log_variance),
+            };
+            b.terms.kl.rows_mut(n).row(r)[0] = F::from_f64(bound);
         }
         lap(Stage::Latent, None);
     }
@@ -96,7 +115,7 @@ impl Vae {
         isa: Isa,
         p: &Params<F>,
         b: &mut Block<F>,
-        table: Option<&Components<F>>,
+        table: Option<&PriorTable<F>>,
     ) {
         let (n, many) = (b.rows, b.many());
         if let Some(flow) = &self.flow_prior {

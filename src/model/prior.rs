@@ -3,6 +3,7 @@
 //! ```text
 //! learned:  μ_c, v_c and log π_c are parameters
 //! vamp:     u_c are parameters → encoder → [μ_c | v_c], π_c = 1/C
+//! exemplar: rows of the data → encoder → μ_n, v is a parameter, in a file of its own
 //! ```
 //!
 //! Components are the rows of blocks that have no samples. A rows pass encodes them before the batch, and after it goes
@@ -10,8 +11,8 @@
 //! it depends neither on blocks nor on threads. The weights pass then finds them among the other blocks: a pseudo-input is one more
 //! row for the encoder. A component's own parameters are row c of a slot, whose gradient is `1_cᵀ dY`.
 
-use super::{Block, FlowSampler, Vae, VaeConfig, split};
-use crate::density::{ComponentGrad, Components, Prior, PriorKind};
+use super::{Block, FlowSampler, PriorTable, Vae, VaeConfig, split};
+use crate::density::{ComponentGrad, Components, Exemplars, Prior, PriorKind};
 use crate::layer::{Gradient, Init, Layer};
 use crate::tensor::profile::{Stage, lap};
 use crate::tensor::{Buffer, Isa, Layout, Mat, Par, Params, Real, Slot};
@@ -34,6 +35,8 @@ enum Source {
     Learned { means: Slot, log_variances: Slot, logits: Slot },
     /// (C, D)
     Pseudo { inputs: Slot },
+    /// One number that all exemplars share.
+    Exemplars { log_variance: Slot },
 }
 
 impl MixturePrior {
@@ -51,10 +54,14 @@ impl MixturePrior {
             PriorKind::Vamp(_) => {
                 Some(Source::Pseudo { inputs: l.weight("pseudo_inputs", count, config.inputs, Init::Normal(0.1)) })
             }
+            // As wide as the standard normal, at first.
+            PriorKind::Exemplar { .. } => {
+                Some(Source::Exemplars { log_variance: l.vector("log_variance", 1, Init::Constant(0.0)) })
+            }
         });
         source.map(|source| MixturePrior { count, source })
     }
-    /// The number of components.
+    /// The number of components; of exemplars, which come with the data, 0.
     pub fn count(&self) -> usize {
         self.count
     }
@@ -62,13 +69,14 @@ impl MixturePrior {
     pub fn pseudo_inputs(&self) -> Option<Slot> {
         match self.source {
             Source::Pseudo { inputs } => Some(inputs),
-            Source::Learned { .. } => None,
+            Source::Learned { .. } | Source::Exemplars { .. } => None,
         }
     }
     fn slots(&self) -> impl Iterator<Item = Slot> {
         let slots = match self.source {
             Source::Learned { means, log_variances, logits } => [Some(means), Some(log_variances), Some(logits)],
             Source::Pseudo { inputs } => [Some(inputs), None, None],
+            Source::Exemplars { log_variance } => [Some(log_variance), None, None],
         };
         slots.into_iter().flatten()
     }
@@ -83,7 +91,10 @@ impl MixturePrior {
     /// What the gradient of one of its parameters is made from.
     pub(super) fn gradient<'a, F: Real>(&self, slot: Slot, b: &'a Block<F>) -> Option<Gradient<'a, F>> {
         let rows = if b.samples == 0 { b.rows } else { 0 };
-        let of = |i: usize| Gradient::Product(b.chosen.rows(rows), b.d_prior[i].rows(rows));
+        let of = |i: usize| match self.source {
+            Source::Exemplars { .. } => Gradient::Sum(b.d_prior[i].rows(rows)),
+            _ => Gradient::Product(b.chosen.rows(rows), b.d_prior[i].rows(rows)),
+        };
         self.slots().position(|s| s == slot).map(of)
     }
 }
@@ -97,6 +108,8 @@ pub enum PriorSampler<'m, F> {
     Mixture(Components<F>),
     /// N(0, I) through a flow's inverse.
     Flow(FlowSampler<'m, F>),
+    /// Around the exemplars.
+    Exemplars(Exemplars<F>),
 }
 
 impl<F: Real> PriorSampler<'_, F> {
@@ -114,6 +127,7 @@ impl<F: Real> PriorSampler<'_, F> {
             }
             PriorSampler::Mixture(components) => components.sample_at(temperature, rng, out),
             PriorSampler::Flow(flow) => flow.sample_at(temperature, rng, out),
+            PriorSampler::Exemplars(exemplars) => exemplars.sample_at(temperature, rng, out),
         }
     }
 }
@@ -123,7 +137,7 @@ impl Vae {
     pub fn kl_parts(&self) -> usize {
         if self.config().closed_form() { self.config().latent } else { 1 }
     }
-    /// Memory for the components, in at least so many blocks if there are as many; none without a mixture.
+    /// Memory for the components, in at least so many blocks if there are as many; none without a mixture, or for exemplars.
     pub(crate) fn component_blocks<F: Real>(&self, least: usize) -> Vec<Block<F>> {
         let Some(mixture) = &self.mixture else { return Vec::new() };
         let count = mixture.count.div_ceil(BLOCK_ROWS).max(least).min(mixture.count);
@@ -137,25 +151,45 @@ impl Vae {
         };
         split(mixture.count, count).filter(|(_, rows)| *rows > 0).map(block).collect()
     }
-    /// Memory for what [`encode_components`](Self::encode_components) finds.
-    pub(crate) fn component_table<F: Real>(&self) -> Option<Components<F>> {
-        self.mixture.map(|mixture| Components::new(mixture.count, self.config().latent))
+    /// Memory for what [`encode_components`](Self::encode_components) finds; none for exemplars.
+    pub(crate) fn component_table<F: Real>(&self) -> Option<PriorTable<F>> {
+        let mixture = self.mixture.filter(|mixture| mixture.count > 0)?;
+        Some(PriorTable::Components(Components::new(mixture.count, self.config().latent)))
     }
-    /// The components with the present parameters, if the prior is a mixture.
-    pub(crate) fn components<F: Real>(&self, isa: Isa, p: &Params<F>) -> Option<Components<F>> {
+    /// Columns of the memory for each latent's shares, before it is known how many exemplars there are.
+    pub(super) fn share_columns<F: Real>(&self) -> usize {
+        match self.mixture.map(|mixture| mixture.source) {
+            None => 0,
+            Some(Source::Exemplars { .. }) => Exemplars::<F>::SCRATCH,
+            Some(_) => self.config().prior.components(),
+        }
+    }
+    /// The variance's logarithm that exemplars share. Panics when there are none.
+    pub(super) fn exemplar_log_variance<F: Real>(&self, p: &Params<F>) -> F {
+        match self.mixture.map(|mixture| mixture.source) {
+            Some(Source::Exemplars { log_variance }) => p.values().get(&log_variance, 0, 0),
+            _ => panic!("the prior {} has no exemplars", self.config().prior),
+        }
+    }
+    /// The components with the present parameters, if the prior is a mixture; the exemplars, if the network
+    /// [knows](Self::with_exemplars) them.
+    pub(crate) fn components<F: Real>(&self, isa: Isa, p: &Params<F>) -> Option<PriorTable<F>> {
+        if let Some(means) = self.exemplars() {
+            return Some(self.exemplar_table(p, means));
+        }
         let (mut blocks, mut table) = (self.component_blocks(1), self.component_table());
         self.encode_components(isa, p, Par::Sequential, &mut blocks, table.as_mut());
         table
     }
 
-    /// The components, from their parameters to the table.
+    /// The components, from their parameters, or of exemplars from the rows that the blocks hold, to the table.
     pub(crate) fn encode_components<F: Real>(
         &self,
         isa: Isa,
         p: &Params<F>,
         par: Par,
         blocks: &mut [Block<F>],
-        table: Option<&mut Components<F>>,
+        table: Option<&mut PriorTable<F>>,
     ) {
         let Some((mixture, table)) = self.mixture.zip(table) else { return };
         let latent = self.config().latent;
@@ -175,15 +209,16 @@ impl Vae {
                         p.values().row_into(&log_variances, b.first + r, v);
                     }
                 }
+                Source::Exemplars { .. } => self.encode(isa, p, b),
             }
         });
-        for b in blocks.iter() {
-            for r in 0..b.rows {
-                let (mean, v) = b.eta.rows(b.rows).row(r)[..2 * latent].split_at(latent);
-                table.set(b.first + r, mean, v);
-            }
+        let each =
+            blocks.iter().flat_map(|b| (0..b.rows).map(|r| b.eta.rows(b.rows).row(r)[..2 * latent].split_at(latent)));
+        match table {
+            PriorTable::Components(table) => each.enumerate().for_each(|(c, (mean, v))| table.set(c, mean, v)),
+            PriorTable::Exemplars(table) => table.replace(self.exemplar_log_variance(p), each.map(|(mean, _)| mean)),
         }
-        if let Source::Learned { logits, .. } = mixture.source {
+        if let (Source::Learned { logits, .. }, PriorTable::Components(table)) = (mixture.source, table) {
             table.set_weights((0..mixture.count).map(|c| p.values().get(&logits, c, 0)));
         }
         lap(Stage::Latent, None);
@@ -195,10 +230,14 @@ impl Vae {
         &self,
         isa: Isa,
         p: &Params<F>,
-        table: &Components<F>,
+        table: &PriorTable<F>,
         data: &[Block<F>],
         b: &mut Block<F>,
     ) {
+        let table = match table {
+            PriorTable::Components(table) => table,
+            PriorTable::Exemplars(table) => return self.exemplar_grads(isa, p, table, data, b),
+        };
         let (Some(mixture), n, latent) = (self.mixture, b.rows, self.config().latent) else { return };
         let mut d_eta = b.d_eta.rows_mut(n);
         for r in 0..n {

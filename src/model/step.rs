@@ -2,10 +2,10 @@
 //! each thread makes tiles of the parameters' gradients from what the blocks left, and where nothing else needs the
 //! gradient, updates the parameters with it on the spot.
 
+use super::exemplar::Retrieval;
 use super::operands::{BLOCKS_AT_ONCE, Operands};
 use super::stats::Goal;
-use super::{Block, Corruption, Stats, Vae, threads_used};
-use crate::density::Components;
+use super::{Block, Corruption, PriorTable, Stats, Vae, threads_used};
 use crate::estimator::penalty::BatchLatents;
 use crate::estimator::{Batch, Estimator};
 use crate::layer::Gradient;
@@ -55,7 +55,9 @@ pub struct Workspace<F> {
     blocks: Vec<Block<F>>,
     /// How many are the batch's.
     data: usize,
-    table: Option<Components<F>>,
+    pub(super) table: Option<PriorTable<F>>,
+    /// How exemplars are found, where the prior is made of them.
+    pub(super) retrieval: Option<Box<Retrieval<F>>>,
     corruption: Corruption,
     /// What a penalty of the batch sees.
     latents: BatchLatents,
@@ -106,6 +108,7 @@ impl<F: Real> Workspace<F> {
             blocks: blocks.chain(components).map(|b| b.with_precision(vae, precision)).collect(),
             data: count,
             table: vae.component_table(),
+            retrieval: None,
             corruption: Corruption::None,
             latents: BatchLatents::default(),
             tiles: Arc::clone(params.tiles()),
@@ -132,6 +135,23 @@ impl<F: Real> Workspace<F> {
     /// The blocks that the last batch was cut into, and those of a mixture prior's components, which have no samples.
     pub fn blocks(&self) -> &[Block<F>] {
         &self.blocks
+    }
+    /// Those of the batch alone.
+    pub(super) fn data(&self) -> &[Block<F>] {
+        &self.blocks[..self.data]
+    }
+    /// The same, to be written.
+    pub(super) fn data_mut(&mut self) -> &mut [Block<F>] {
+        &mut self.blocks[..self.data]
+    }
+    /// How it runs, a mixture prior's blocks of components, and what they are gathered in.
+    pub(super) fn components(&mut self) -> (Par, &mut [Block<F>], Option<&mut PriorTable<F>>) {
+        (self.par, &mut self.blocks[self.data..], self.table.as_mut())
+    }
+    /// Adds blocks of components.
+    pub(super) fn add_components(&mut self, vae: &Vae, blocks: impl Iterator<Item = Block<F>>) {
+        let precision = self.precision;
+        self.blocks.extend(blocks.map(|b| b.with_precision(vae, precision)));
     }
     /// The terms of the last batch.
     pub fn stats(&self) -> &Stats {
@@ -183,12 +203,10 @@ impl Vae {
         draw: &Draw,
         ws: &'w mut Workspace<F>,
     ) -> &'w Stats {
-        self.encode_prior(isa, p, ws);
-        let corruption = ws.corruption;
+        let encode = self.encode_prior(isa, p, rows, fill, draw, ws, false);
         self.each_block(rows, ws, |first, b, table| {
-            load(isa, b, first, fill, draw, corruption);
-            self.rest(b);
-            self.forward_any(isa, p, b, table);
+            encode(first, b);
+            self.forward_encoded(isa, p, b, false, table);
             self.log_px(isa, p, b);
         });
         ws.sum_stats(None);
@@ -209,12 +227,10 @@ impl Vae {
         beta: f64,
         ws: &'w mut Workspace<F>,
     ) -> &'w Stats {
-        self.encode_prior(isa, p, ws);
-        let corruption = ws.corruption;
+        let encode = self.encode_prior(isa, p, rows, fill, draw, ws, true);
         self.each_block(rows, ws, |first, b, table| {
-            load(isa, b, first, fill, draw, corruption);
-            self.leave_out(draw, first, b);
-            self.forward_for(isa, p, b, estimator, table);
+            encode(first, b);
+            self.forward_encoded(isa, p, b, estimator.sampled(), table);
             self.log_px(isa, p, b);
         });
         let penalty = self.penalise_batch(estimator, draw, ws, false);
@@ -238,11 +254,11 @@ impl Vae {
         Some(value * ws.latents.rows as f64)
     }
 
-    fn each_block<F: Real>(
+    pub(super) fn each_block<F: Real>(
         &self,
         rows: usize,
         ws: &mut Workspace<F>,
-        f: impl Fn(usize, &mut Block<F>, Option<&Components<F>>) + Sync,
+        f: impl Fn(usize, &mut Block<F>, Option<&PriorTable<F>>) + Sync,
     ) {
         let (count, table) = (ws.data, ws.table.as_ref());
         let blocks = &mut ws.blocks[..count];
@@ -256,9 +272,39 @@ impl Vae {
         });
     }
 
-    /// A mixture prior's components, with the present parameters.
-    fn encode_prior<F: Real>(&self, isa: Isa, p: &Params<F>, ws: &mut Workspace<F>) {
-        self.encode_components(isa, p, ws.par, &mut ws.blocks[ws.data..], ws.table.as_mut());
+    /// A mixture prior's components, with the present parameters. Returns what loads and encodes a block of the batch: nothing more,
+    /// where the prior is of exemplars, which are chosen by the whole batch's encodings. `trains` says whether outputs are left out.
+    #[allow(clippy::too_many_arguments, reason = "a step's inputs, once")]
+    fn encode_prior<'s, F: Real, X: Fn(usize, &mut [F]) + Sync>(
+        &'s self,
+        isa: Isa,
+        p: &'s Params<F>,
+        rows: usize,
+        fill: &'s X,
+        draw: &'s Draw,
+        ws: &mut Workspace<F>,
+        trains: bool,
+    ) -> impl Fn(usize, &mut Block<F>) + Sync + use<'s, F, X> {
+        let (corruption, retrieves) = (ws.corruption, ws.retrieval.is_some());
+        let encode = move |first: usize, b: &mut Block<F>| {
+            load(isa, b, first, fill, draw, corruption);
+            match trains {
+                true => self.leave_out(draw, first, b),
+                false => self.rest(b),
+            }
+            self.encode(isa, p, b);
+        };
+        if retrieves {
+            self.retrieve(isa, p, rows, draw, ws, encode);
+        } else {
+            let (par, components, table) = ws.components();
+            self.encode_components(isa, p, par, components, table);
+        }
+        move |first: usize, b: &mut Block<F>| {
+            if !retrieves {
+                encode(first, b);
+            }
+        }
     }
 
     /// The first pass: the objective's terms over a batch of `rows` rows, to [`Workspace::stats`], and all that the second
@@ -280,14 +326,12 @@ impl Vae {
             "{estimator:?} wants a KL that {:?} has not",
             self.config()
         );
-        self.encode_prior(isa, p, ws);
+        let encode = self.encode_prior(isa, p, rows, fill, draw, ws, true);
         let alone = !estimator.couples_rows() && estimator.penalty().is_none();
-        let corruption = ws.corruption;
         let batch = Batch { rows, beta, mean_kl: &[] };
         self.each_block(rows, ws, |first, b, table| {
-            load(isa, b, first, fill, draw, corruption);
-            self.leave_out(draw, first, b);
-            self.forward_for(isa, p, b, estimator, table);
+            encode(first, b);
+            self.forward_encoded(isa, p, b, estimator.sampled(), table);
             if alone {
                 self.backward(isa, p, b, estimator, &batch, table);
                 self.round(isa, b);

@@ -6,8 +6,8 @@
 //! ```
 
 use super::condition::ConditionalPrior;
-use super::{Block, FlowPrior, Heads, Hidden, MixturePrior, ModelPosterior, Norm, VaeConfig};
-use crate::density::{AnyLikelihood, Components, PosteriorKind, PriorKind, StandardNormal};
+use super::{Block, FlowPrior, Heads, Hidden, MixturePrior, ModelPosterior, Norm, PriorTable, VaeConfig};
+use crate::density::{AnyLikelihood, PosteriorKind, PriorKind, StandardNormal};
 use crate::error::Result;
 use crate::estimator::{Batch, Estimator};
 use crate::layer::{
@@ -15,6 +15,7 @@ use crate::layer::{
 };
 use crate::tensor::profile::{Stage, lap};
 use crate::tensor::{Buffer, Entry, Isa, Layout, Mat, Params, Real, Slot};
+use ndarray::Array2;
 use std::sync::Arc;
 
 /// What the first of a step's [stages](Vae::stages) is called.
@@ -36,6 +37,8 @@ pub struct Vae {
     pub(super) flow_prior: Option<FlowPrior>,
     /// Likewise.
     pub(super) conditional: Option<ConditionalPrior>,
+    /// The means of all exemplars, (N, L), where the prior is made of them and training is done.
+    exemplars: Option<Arc<Array2<f32>>>,
 }
 
 /// Stages of a forward pass, with their names.
@@ -134,7 +137,25 @@ impl Vae {
             mixture,
             flow_prior,
             conditional,
+            exemplars: None,
         })
+    }
+    /// The same network with what an exemplar prior keeps of its training rows: the encoder's means of all of them, (N, L), with
+    /// the parameters that it is used with. Panics when the prior is another, when there are none, and at another number of
+    /// latents.
+    #[must_use]
+    pub fn with_exemplars(self, means: Arc<Array2<f32>>) -> Self {
+        let (prior, latent) = (self.config.prior, self.config.latent);
+        assert!(
+            prior.is_exemplar() && means.nrows() > 0 && means.ncols() == latent,
+            "exemplars {:?} of a prior {prior} with {latent} latents",
+            means.dim()
+        );
+        Vae { exemplars: Some(means), ..self }
+    }
+    /// The means of all exemplars, (N, L), if it has been [given](Self::with_exemplars) any.
+    pub fn exemplars(&self) -> Option<&Arc<Array2<f32>>> {
+        self.exemplars.as_ref()
     }
     /// What it was built from.
     pub fn config(&self) -> &VaeConfig {
@@ -224,6 +245,10 @@ impl Vae {
     /// The forward half of the rows pass, from `x` and `eps` to `out` and the KL.
     pub fn forward<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>) {
         self.encode(isa, p, b);
+        self.forward_closed(isa, p, b);
+    }
+    /// The same from `eta` on.
+    pub(super) fn forward_closed<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>) {
         let (n, many) = (b.rows, b.many());
         let (eta, eps) = (b.eta.rows(n), b.eps.rows(many));
         if self.conditional.is_some() {
@@ -246,7 +271,7 @@ impl Vae {
         b: &mut Block<F>,
         estimator: &dyn Estimator<F>,
         batch: &Batch,
-        table: Option<&Components<F>>,
+        table: Option<&PriorTable<F>>,
     ) {
         let (n, many) = (b.rows, b.many());
         let likelihood = F::likelihood(&*self.likelihood);

@@ -10,7 +10,7 @@
 //! one draw z_i ~ q(z|x_i) a row; the densities of q(z) and q(z_j) are exact sums over the N rows, in O(N² L).
 
 use super::{Encoding, Examples, check_some, encode};
-use crate::density::{LOG_TAU, PosteriorKind};
+use crate::density::{Exemplars, LOG_TAU, PosteriorKind};
 use crate::error::{Error, Result};
 use crate::layer::Cache;
 use crate::model::{Inference, PriorSampler};
@@ -137,6 +137,7 @@ impl Work {
         let components = match prior {
             PriorSampler::StandardNormal | PriorSampler::Flow(_) => 0,
             PriorSampler::Mixture(components) => components.count(),
+            PriorSampler::Exemplars(_) => Exemplars::<f32>::SCRATCH,
         };
         let flow = if let PriorSampler::Flow(flow) = prior { flow.cache(1) } else { Cache::default() };
         let (joint, one) = (vec![0.0; count], vec![0.0; count]);
@@ -177,24 +178,26 @@ impl Posteriors {
             }
             product += mixed(&work.one);
         }
-        [work.joint[i], mixed(&work.joint), product, log_prior(prior, work)]
+        [work.joint[i], mixed(&work.joint), product, log_prior(prior, isa, work)]
     }
 }
 
 /// log p(z) of the draw.
-fn log_prior(prior: &PriorSampler<f32>, work: &mut Work) -> f64 {
+fn log_prior(prior: &PriorSampler<f32>, isa: Isa, work: &mut Work) -> f64 {
+    work.row.rows_mut(1).row(0).iter_mut().zip(&work.z).for_each(|(to, z)| *to = *z as f32);
+    let mut out = [0.0];
     match prior {
         PriorSampler::StandardNormal => -0.5 * work.z.iter().map(|z| LOG_TAU + z * z).sum::<f64>(),
         PriorSampler::Mixture(components) => {
-            work.row.rows_mut(1).row(0).iter_mut().zip(&work.z).for_each(|(to, z)| *to = *z as f32);
-            let mut out = [0.0];
             components.log_prob(work.row.rows(1), work.shares.rows_mut(1), &mut out);
             f64::from(out[0])
         }
         PriorSampler::Flow(flow) => {
-            work.row.rows_mut(1).row(0).iter_mut().zip(&work.z).for_each(|(to, z)| *to = *z as f32);
-            let mut out = [0.0];
             flow.log_prob(work.row.rows(1), &mut out, &mut work.flow);
+            f64::from(out[0])
+        }
+        PriorSampler::Exemplars(exemplars) => {
+            exemplars.log_prob(isa, work.row.rows(1), work.shares.rows_mut(1), &mut out);
             f64::from(out[0])
         }
     }

@@ -139,7 +139,7 @@ fn flatten(prefix: &str, table: &toml::Table, names: &mut Vec<(String, Vec<Strin
 /// the model was trained on: it keeps their name, scale, columns and the shape of their pictures.
 ///
 /// # Errors
-/// Settings that make no network; a tensor that is missing, of another shape, of no floating type or not finite; tensors
+/// Settings that make no network, or one whose prior is more than its parameters; a tensor that is missing, of another shape, of no floating type or not finite; tensors
 /// that the network has no place for; data of other columns.
 pub fn import(
     dict: &StateDict,
@@ -149,6 +149,7 @@ pub fn import(
 ) -> Result<SavedModel> {
     // Names do not depend on the number of columns.
     let narrow = Vae::new(&settings.network(1)?)?;
+    check_exchange(&narrow)?;
     let names = names.map_or_else(|| TensorNames::published(narrow.layout()), TensorNames::clone).of(narrow.layout())?;
     check_names(dict, narrow.layout(), &names)?;
     let first = &names[0][0];
@@ -180,6 +181,18 @@ pub fn import(
         selected: Selected::Last,
     };
     Ok(SavedModel { vae, params, info })
+}
+
+/// Whether a network is all in its parameters.
+fn check_exchange(vae: &Vae) -> Result<()> {
+    let prior = vae.config().prior;
+    if !prior.is_exemplar() {
+        return Ok(());
+    }
+    Err(Error::input(format!(
+        "a state dict has a network's parameters, and the prior {prior} is made of its training rows too"
+    ))
+    .hint("model.safetensors, which elbo itself reads and writes, has both"))
 }
 
 /// Whether the dict has the tensors that are named, and no others.
@@ -239,9 +252,10 @@ fn gather(dict: &StateDict, entry: &Entry, parts: &[String]) -> Result<Vec<f32>>
 /// A model's parameters as the tensors of a state dict; `names` as for [`import`].
 ///
 /// # Errors
-/// Names that do not fit the network.
+/// Names that do not fit the network, and a prior that is more than its parameters.
 pub fn export(model: &SavedModel, names: Option<&TensorNames>) -> Result<Vec<Tensor<'static>>> {
     let layout = model.vae.layout();
+    check_exchange(&model.vae)?;
     let names = names.map_or_else(|| TensorNames::published(layout), TensorNames::clone).of(layout)?;
     let mut tensors = Vec::new();
     for (entry, parts) in layout.entries().iter().zip(&names) {

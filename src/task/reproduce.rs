@@ -126,6 +126,13 @@ const EXEMPLAR_FASHION: Table = Table {
             published: Some(227.35),
             elsewhere: None,
         },
+        Row {
+            name: "exemplar",
+            about: "exemplar prior: 25,000 training rows drawn each step, of them the 10 nearest of each row",
+            settings: "prior = \"exemplar:25000:10\"",
+            published: Some(226.75),
+            elsewhere: None,
+        },
     ],
 };
 
@@ -140,6 +147,13 @@ const EXEMPLAR_MNIST: Table = Table {
             about: "VampPrior of 500 pseudo-inputs",
             settings: "prior = \"vamp:500\"",
             published: Some(82.43),
+            elsewhere: None,
+        },
+        Row {
+            name: "exemplar",
+            about: "exemplar prior: 25,000 training rows drawn each step, of them the 10 nearest of each row",
+            settings: "prior = \"exemplar:25000:10\"",
+            published: Some(82.09),
             elsewhere: None,
         },
     ],

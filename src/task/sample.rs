@@ -222,7 +222,7 @@ mod tests {
             let mean = match prior {
                 PriorSampler::StandardNormal => [0.0; 3],
                 PriorSampler::Mixture(_) => means[usize::from(plain[0] < 0.0)],
-                PriorSampler::Flow(_) => unreachable!("neither of the two"),
+                PriorSampler::Flow(_) | PriorSampler::Exemplars(_) => unreachable!("neither of the two"),
             };
             for t in [0.25, 2.0] {
                 for ((scaled, plain), mean) in draw(Some(t)).into_iter().zip(plain).zip(mean) {

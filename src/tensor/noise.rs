@@ -33,6 +33,8 @@ pub enum Stream {
     Prior = 11,
     /// Which outputs of hidden layers are left out.
     Dropout = 12,
+    /// Which training rows are a step's exemplars.
+    Exemplars = 13,
 }
 
 /// A seed, from which every generator of a run is derived.

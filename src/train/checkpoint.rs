@@ -32,6 +32,8 @@ const OBJECTIVE: &str = "sums.objective";
 const BOUND: &str = "sums.bound";
 const PENALTY: &str = "sums.penalty";
 const BEST: &str = "best.objective";
+/// What an exemplar prior finds the nearest rows by, (N, L).
+const REMEMBERED: &str = "exemplars.remembered";
 
 /// Metadata, as it is in the file.
 #[derive(Serialize, Deserialize)]
@@ -102,6 +104,10 @@ pub(super) fn write(path: &Path, trainer: &Trainer, settings: &Settings, data: &
     }
     if let Some((objective, _)) = state.best {
         all.push(Tensor::new(BEST, &[1], vec![objective]));
+    }
+    if let Some(means) = trainer.remembered() {
+        let values: Vec<f32> = (0..means.rows()).flat_map(|r| means.row(r)).copied().collect();
+        all.push(Tensor::new(REMEMBERED, &[means.rows(), means.cols()], values));
     }
     tensors::write(path, &json!(metadata), &all)
 }
@@ -192,6 +198,14 @@ impl Checkpoint {
             check_tensors(&layout, file, AVERAGE)?;
         }
         trainer.restore_average(|average| unpack_into(&layout, file, AVERAGE, average))?;
+        if let Some(shape) = trainer.remembered().map(|means| (means.rows(), means.cols())) {
+            let means = file.get::<f32>(REMEMBERED, &[shape.0, shape.1])?;
+            if let Some(at) = means.iter().position(|x| !x.is_finite()) {
+                return Err(Error::input(format!("tensor {REMEMBERED} holds a value that is not finite, at {at}")));
+            }
+            let wrong = |e: ndarray::ShapeError| Error::input(format!("tensor {REMEMBERED}: {e}"));
+            trainer.restore_remembered(ndarray::ArrayView2::from_shape(shape, means).map_err(wrong)?);
+        }
         trainer.restore(state, |params, optimizer| {
             unpack_into(&layout, file, PARAMS, params)?;
             optimizer.restore(m.optimizer_steps, |name, slab| unpack_into(&layout, file, &format!("{name}."), slab))
@@ -218,6 +232,7 @@ impl Checkpoint {
             RECONSTRUCTION | KL => true,
             OBJECTIVE | BOUND | PENALTY => self.has_sum(name, trainer),
             BEST => self.metadata.best_epoch.is_some(),
+            REMEMBERED => trainer.remembered().is_some(),
             _ => name
                 .split_once('.')
                 .is_some_and(|(part, rest)| parts.contains(&part) && trainer.vae().layout().find(rest).is_some()),

@@ -185,6 +185,7 @@ impl TrainConfig {
         }
         self.build_objective()?;
         self.output_bias.check(&self.vae)?;
+        super::exemplars::check(self, data.train())?;
         self.corrupt.check()?;
         self.check_schedules(data.train().len())?;
         if self.patience.is_some() && data.validation().is_none() {
@@ -216,7 +217,7 @@ impl TrainConfig {
         // x again beside the condition, which stands beside every sample and its derivative too.
         let row = if *condition > 0 { row.saturating_add(inputs + condition * (3 + 2 * self.samples)) } else { row };
         // Each component of a mixture is a row, and has a share in each sample.
-        let components = (prior.components() as u64)
+        let components = (prior.encoded(rows) as u64)
             .saturating_mul((2 * (hidden + latent + inputs) as u64).saturating_add((rows * self.samples) as u64));
         let slabs = match self.optimizer.kind {
             OptimizerKind::Adam | OptimizerKind::AdamW => 4,

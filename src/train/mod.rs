@@ -9,6 +9,7 @@ mod collapse;
 mod config;
 mod diagnose;
 mod evaluate;
+mod exemplars;
 #[cfg(feature = "files")]
 mod metrics;
 mod observe;

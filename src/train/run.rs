@@ -314,7 +314,7 @@ impl RunFolder {
 
     fn encode(&self, trainer: &Trainer, selected: Selected) -> Result<Encoded> {
         let info = ModelInfo::new(&self.settings, trainer.data(), trainer.state(), selected);
-        Encoded::new(trainer.vae(), trainer.model(), &info)
+        Encoded::new(&trainer.trained(), trainer.model(), &info)
     }
 
     fn write_best(&mut self) -> Result<()> {

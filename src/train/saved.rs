@@ -5,13 +5,16 @@
 
 use super::{Settings, State};
 use crate::data::{Condition, Dataset, ImageShape};
+use crate::density::PriorKind;
 use crate::error::{Error, Result};
 use crate::files::tensors::{self, Tensor, TensorFile};
 use crate::model::{Vae, VaeConfig};
 use crate::tensor::{Layout, Par, Params, Slab};
+use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The model's file in a run folder.
 pub const MODEL_FILE: &str = "model.safetensors";
@@ -200,7 +203,7 @@ impl SavedModel {
     /// Writes the model to a file, [atomically](crate::files::atomic::write).
     ///
     /// # Errors
-    /// A parameter that is not finite, or a file that cannot be written.
+    /// A parameter that is not finite, an exemplar prior without its exemplars, or a file that cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         Encoded::new(&self.vae, &self.params, &self.info)?.write(path.as_ref())
     }
@@ -224,8 +227,10 @@ impl SavedModel {
         let condition = info.data.condition.as_ref().map_or(0, Condition::cols);
         let vae = Vae::new(&VaeConfig { condition, ..info.settings.network(inputs)? })?;
         check_tensors(vae.layout(), file, "")?;
-        if file.tensors.len() != vae.layout().entries().len() {
-            let extra = file.tensors.iter().find(|t| vae.layout().find(&t.name).is_none());
+        let exemplars = exemplars_of(file, vae.config().prior, vae.config().latent)?;
+        if file.tensors.len() != vae.layout().entries().len() + usize::from(exemplars.is_some()) {
+            let extra = file.tensors.iter().find(|t| vae.layout().find(&t.name).is_none() && t.name != EXEMPLARS);
+            let extra = extra.or_else(|| file.tensors.iter().find(|t| t.name == EXEMPLARS));
             let name = extra.map_or("", |t| &t.name);
             return Err(Error::input(format!("tensor {name} is no part of the network that the metadata describe")));
         }
@@ -233,6 +238,7 @@ impl SavedModel {
         let mut params = Params::zeros(vae.layout());
         unpack_into(vae.layout(), file, "", params.values_mut())?;
         params.refresh(Par::Sequential);
+        let vae = exemplars.into_iter().fold(vae, |vae, means| vae.with_exemplars(Arc::new(means)));
         Ok(SavedModel { vae, params, info })
     }
 
@@ -246,6 +252,25 @@ impl SavedModel {
 pub fn digest(vae: &Vae, params: &Params<f32>) -> String {
     let plain: Vec<_> = vae.layout().entries().iter().map(|e| params.values().unpack(&e.slot)).collect();
     tensors::digest(plain.iter().filter_map(|a| a.as_slice()))
+}
+
+/// The tensor of an exemplar prior's means, (N, L): no parameter, and as much a part of the model.
+const EXEMPLARS: &str = "prior.exemplars";
+
+/// The means of a model's exemplars, if its prior has such.
+fn exemplars_of(file: &TensorFile, prior: PriorKind, latent: usize) -> Result<Option<Array2<f32>>> {
+    if !prior.is_exemplar() {
+        return Ok(None);
+    }
+    let rows = file.tensors.iter().find(|t| t.name == EXEMPLARS).and_then(|t| t.shape.first().copied()).unwrap_or(1);
+    let means = file.get::<f32>(EXEMPLARS, &[rows, latent])?;
+    if let Some(at) = means.iter().position(|x| !x.is_finite()) {
+        return Err(Error::input(format!("tensor {EXEMPLARS} holds a value that is not finite, at {at}")));
+    }
+    match Array2::from_shape_vec((rows, latent), means.to_vec()) {
+        Ok(means) if rows > 0 => Ok(Some(means)),
+        _ => Err(Error::input(format!("tensor {EXEMPLARS} has no rows"))),
+    }
 }
 
 /// The model's file of a path that may be a run folder.
@@ -291,7 +316,19 @@ impl Encoded {
         if let Some(bad) = vae.layout().entries().iter().find(finite) {
             return Err(Error::diverged(format!("parameter {} is not finite: this is no model to keep", bad.name)));
         }
-        Ok(Encoded { metadata: Metadata::of(vae, info), tensors: pack(vae.layout(), params.values(), "") })
+        let mut tensors = pack(vae.layout(), params.values(), "");
+        match vae.exemplars() {
+            Some(means) => {
+                let values: Vec<f32> = means.iter().copied().collect();
+                tensors.push(Tensor::new(EXEMPLARS, &[means.nrows(), means.ncols()], values));
+            }
+            None if vae.config().prior.is_exemplar() => {
+                return Err(Error::input(format!("a model of the prior {} without its exemplars", vae.config().prior))
+                    .hint("Trainer::trained() is the network with them"));
+            }
+            None => {}
+        }
+        Ok(Encoded { metadata: Metadata::of(vae, info), tensors })
     }
     pub(super) fn write(&self, path: &Path) -> Result<()> {
         tensors::write(path, &self.metadata, &self.tensors)

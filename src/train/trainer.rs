@@ -3,13 +3,17 @@
 use super::config::TrainConfig;
 use super::diagnose::{bad_parameter, diverged};
 use super::evaluate::{Evaluation, Metrics, active_units, evaluate_objective};
+use super::exemplars::RunExemplars;
 use super::observe::{EpochReport, Flow, Observer, StepReport};
 use crate::data::{Batches, Binarize, Dataset, Feed, View};
 use crate::error::{Error, Result};
 use crate::estimator::{BetaSchedule, Estimator, Objective};
 use crate::model::{Draw, Inference, MixturePrior, Stats, Vae, Workspace};
 use crate::optim::{Optimizer, OptimizerKind, average_decay, average_into, clip_global_norm, normalize_each};
-use crate::tensor::{Cores, Exec, Noise, Params, Slab, Stream, core_round_trip};
+use crate::tensor::{Cores, Exec, Mat, Noise, Params, Slab, Stream, core_round_trip};
+use ndarray::{Array2, ArrayView2};
+use std::borrow::Cow;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -49,6 +53,8 @@ pub struct Trainer {
     grads: Option<Slab<f32>>,
     optimizer: Optimizer<f32>,
     workspace: Workspace<f32>,
+    /// Where the prior is made of training rows.
+    exemplars: Option<RunExemplars>,
     feed: Feed,
     noise: Noise,
     state: State,
@@ -90,6 +96,15 @@ fn start_prior(vae: &Vae, params: &mut Params<f32>, rows: &View, noise: Noise) -
     Ok(())
 }
 
+/// Writes the means that exemplars are found by. Panics at another shape.
+fn remember(workspace: &mut Workspace<f32>, means: ArrayView2<f32>) {
+    let Some(mut to) = workspace.remembered_mut() else { return };
+    assert_eq!((to.rows(), to.cols()), means.dim(), "means of rows");
+    for (r, mean) in means.rows().into_iter().enumerate() {
+        to.row(r).iter_mut().zip(mean).for_each(|(to, mean)| *to = *mean);
+    }
+}
+
 impl Trainer {
     /// A run at its start.
     ///
@@ -107,7 +122,12 @@ impl Trainer {
         start_prior(&vae, &mut params, data.train(), noise)?;
         let params = params.with_precision(config.precision);
         let workspace = Workspace::new(&vae, &params, size, Estimator::<f32>::samples(&estimator), &ex);
-        let workspace = workspace.corrupted(&vae, config.corrupt);
+        let mut workspace = workspace.corrupted(&vae, config.corrupt);
+        let exemplars = RunExemplars::new(&config, data.train(), noise);
+        if let Some(exemplars) = &exemplars {
+            workspace = workspace.with_exemplars(&vae, exemplars.rows().clone(), &ex);
+            remember(&mut workspace, exemplars.encode(&vae, &params, &ex).view());
+        }
         let whole = config.clip.is_some() || config.normalize;
         let fuses = !whole && workspace.fuses() && config.optimizer.kind != OptimizerKind::Sgd;
         Ok(Trainer {
@@ -116,6 +136,7 @@ impl Trainer {
             grads: (!fuses).then(|| Slab::zeros(vae.layout())),
             optimizer: Optimizer::new(&config.optimizer, vae.layout())?,
             workspace,
+            exemplars,
             feed: Feed::new(data.train(), Batches::new(data.train().len(), size, noise)?)?,
             state: State { epoch: 0, step: 0, batch: 0, sums: Stats::new(vae.kl_parts()), best: None },
             pace: Pace::default(),
@@ -189,7 +210,29 @@ impl Trainer {
     }
     /// The model with its present parameters, ready to be used.
     pub fn inference(&self) -> Inference<'_, f32> {
-        Inference::new(&self.vae, self.model(), &self.ex)
+        let inference = Inference::new(&self.vae, self.model(), &self.ex);
+        match self.exemplars() {
+            Some(means) => inference.with_exemplars(&means),
+            None => inference,
+        }
+    }
+    /// The encoder's means of all training rows, (N, L), by the model's present parameters, where the prior is made of them. They are
+    /// encoded once an epoch, and at other times when they are asked for.
+    pub fn exemplars(&self) -> Option<Arc<Array2<f32>>> {
+        let exemplars = self.exemplars.as_ref()?;
+        Some(exemplars.after(self.state.step).unwrap_or_else(|| exemplars.encode(&self.vae, self.model(), &self.ex)))
+    }
+    /// The network as a model keeps it: with its exemplars, if it has such.
+    pub fn trained(&self) -> Cow<'_, Vae> {
+        match self.exemplars() {
+            Some(means) => Cow::Owned(self.vae.clone().with_exemplars(means)),
+            None => Cow::Borrowed(&self.vae),
+        }
+    }
+    /// The mean of each training row as it was when last encoded, (N, L), by which the nearest exemplars are found, where the prior is
+    /// made of such: a part of the run's state.
+    pub fn remembered(&self) -> Option<Mat<'_, f32>> {
+        self.workspace.remembered()
     }
     /// Steps of an epoch.
     pub fn steps_per_epoch(&self) -> u64 {
@@ -237,6 +280,7 @@ impl Trainer {
             return Err(Error::input(what).hint("the checkpoint is damaged; start from an earlier one"));
         }
         self.params.refresh(crate::tensor::Par::Sequential);
+        self.exemplars.iter_mut().for_each(RunExemplars::forget);
         self.state = state;
         self.pace = Pace::default();
         Ok(())
@@ -250,6 +294,10 @@ impl Trainer {
         fill(average.values_mut())?;
         average.refresh(crate::tensor::Par::Sequential);
         Ok(())
+    }
+    /// Fills what is [remembered](Self::remembered) of the training rows of a run that is restored. Panics at another shape.
+    pub fn restore_remembered(&mut self, means: ArrayView2<f32>) {
+        remember(&mut self.workspace, means);
     }
     /// Whether a parameter is not finite, and which.
     pub fn bad_parameter(&self) -> Option<String> {
@@ -336,6 +384,7 @@ impl Trainer {
         let (beta, lr) = (self.beta(step), self.learning_rate(step));
         let estimator = &self.config.estimator_at(step, self.data.train().len());
         let (vae, ws) = (&self.vae, &mut self.workspace);
+        ws.place(rows.len(), |r| Some(rows.position(r)));
         vae.rows_pass(isa, &self.params, rows.len(), &fill, &draw, estimator, beta, ws);
         let stats = ws.stats();
         if !(stats.neg_elbo().is_finite() && stats.penalty.is_none_or(f64::is_finite)) {
@@ -385,6 +434,7 @@ impl Trainer {
             return Err(Error::diverged(format!("step {}: parameter {name} is not finite", self.state.step))
                 .hint("lower --learning-rate, or limit gradients with --clip 100"));
         }
+        self.encode_exemplars();
         let (epoch, stop) = (self.state.epoch + 1, observer.stop());
         let validation = self.data.validation().map(|v| self.evaluate(v, stop));
         let heldout = self.data.test().map(|v| self.evaluate(v, stop));
@@ -429,6 +479,15 @@ impl Trainer {
         self.state.sums.clear();
         self.pace = Pace::default();
         observer.epoch(self, &report)
+    }
+
+    /// Encodes all exemplars anew, if there are any: for the evaluation, and as what is remembered in the next epoch.
+    fn encode_exemplars(&mut self) {
+        let Some(exemplars) = &mut self.exemplars else { return };
+        let model = exemplars.encode(&self.vae, self.average.as_ref().unwrap_or(&self.params), &self.ex);
+        exemplars.note(self.state.step, &model);
+        let last = if self.average.is_some() { exemplars.encode(&self.vae, &self.params, &self.ex) } else { model };
+        remember(&mut self.workspace, last.view());
     }
 
     fn evaluate(&self, view: &View, stop: Option<&AtomicBool>) -> Evaluation {

@@ -2,6 +2,7 @@
 
 mod bias;
 mod conditional;
+mod exemplar;
 mod flow_prior;
 mod gradients;
 mod priors;

@@ -11,6 +11,26 @@ const STILL: &str = "--learning-rate 1e-30 --epochs 1";
 
 const BENCH: &str = "bench --data set --epochs 1 --batch-size 100 --hidden 6 --latent 3";
 
+/// The training rows as the prior: its one parameter, and all that a model needs is in its file.
+fn exemplars(lab: &Lab) {
+    let run = lab.train("--prior exemplar:50:3");
+    assert!(run.stderr.contains("exemplar:50:3 prior") && run.shape("prior.log_variance") == [1], "{}", run.stderr);
+    assert_ne!(run.digest, lab.train("--prior exemplar:50").digest, "of all that are drawn, not of the nearest");
+    let alone = lab.at().join("alone.safetensors");
+    std::fs::copy(run.path.join("model.safetensors"), &alone).unwrap();
+    assert_eq!(lab.elbo("info alone.safetensors --json").json()["exemplars"], 200, "the training rows");
+    lab.elbo("sample alone.safetensors --count 3 --latents z.npy --out s.npy");
+    for verb in ["reconstruct", "encode", "score"] {
+        lab.elbo(&format!("{verb} alone.safetensors set --out {verb}.npy"));
+    }
+    let found = lab.elbo("evaluate alone.safetensors set --json").json();
+    assert_eq!(found["neg_elbo"], run.lines.last().unwrap().heldout.unwrap().neg_elbo.unwrap());
+    let ran = crate::support::elbo(lab.at(), "train set --prior exemplar:201:3 --out none");
+    assert!(ran.code == 2 && ran.stderr.contains("201 exemplars"), "{}", ran.stderr);
+    let ran = crate::support::elbo(lab.at(), "train set --prior exemplar:50:3 --memory 1K --out none");
+    assert!(ran.code == 2 && ran.stderr.contains("these are streamed"), "{}", ran.stderr);
+}
+
 /// The bound of a run's last epoch, on the training rows.
 fn bound(run: &Run) -> f64 {
     run.lines.last().unwrap().train.neg_bound.unwrap()
@@ -71,7 +91,7 @@ pub const ROWS: &[Row] = &[
             lab.train(&format!("--epochs 200 --prior {prior}")).lines[199].heldout.unwrap().neg_elbo.unwrap()
         };
         let standard = long("standard");
-        for prior in ["vamp:20", "mixture:4", "flow:4"] {
+        for prior in ["vamp:20", "mixture:4", "flow:4", "exemplar:100:3"] {
             assert!(long(prior) < standard - 0.3, "{prior}: {}, {standard}", long(prior));
         }
         let [flow, wide] = ["flow:3:8", "flow:3"].map(|prior| lab.train(&format!("--prior {prior}")));
@@ -86,6 +106,7 @@ pub const ROWS: &[Row] = &[
         assert!(start.iter().all(|w| w.abs() < 1e-20) && moved.iter().any(|w| w.abs() > 1e-3), "and is learned");
         let ran = crate::support::elbo(lab.at(), "train set --prior flow:4 --latent 1 --out none");
         assert!(ran.code == 2 && ran.stderr.contains("--latent 2 or more"), "{}", ran.stderr);
+        exemplars(lab);
         let ran = crate::support::elbo(lab.at(), "train set --prior vamp:201 --out none");
         assert!(ran.code == 2 && ran.stderr.contains("201 pseudo-inputs"), "{}", ran.stderr);
     }),
@@ -157,6 +178,17 @@ pub const ROWS: &[Row] = &[
             assert_eq!(without.code, 2, "and are not left out unsaid");
             let told = lab.elbo(&format!("info {}", run.path.display())).stdout;
             assert!(told.contains(prior), "{told}");
+        }
+        // What is made of the training rows is more than a network's parameters.
+        let (exemplar, args) = (
+            lab.train("--prior exemplar:50:3").path.display().to_string(),
+            "import vamp.safetensors --hidden 16 --latent 3 --out vamp",
+        );
+        for args in
+            [format!("export {exemplar} --to e.safetensors"), format!("{args} --prior exemplar:50:3 --overwrite")]
+        {
+            let ran = crate::support::elbo(lab.at(), &args);
+            assert!(ran.code == 2 && ran.stderr.contains("made of its training rows"), "{args}: {}", ran.stderr);
         }
     }),
     ("import", "--log-variance", |lab| {
@@ -243,6 +275,7 @@ pub const ROWS: &[Row] = &[
             let names = report["checks"].as_array().unwrap().iter().map(|c| c["name"].clone());
             assert!(report["passed"] == true && names.collect::<Vec<_>>().contains(&parameter.into()), "{report}");
         }
+        assert_eq!(gradcheck_json(lab, "--prior exemplar:5:2 --gradient stl")["passed"], true);
     }),
     ("gradcheck", "--objective", |lab| {
         let [elbo, iwae] = ["elbo", "iwae"].map(|o| gradcheck_json(lab, &format!("--objective {o} --samples 3")));

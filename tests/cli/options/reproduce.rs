@@ -122,8 +122,8 @@ fn every_row_resolves() {
             let protocol = table.protocol(row);
             assert_eq!((protocol.data.as_deref(), protocol.epochs), (Some(table.data), Some(table.epochs)));
             let protocol = Settings { validation: protocol.validation.map(|_| "6".to_owned()), ..protocol };
-            // More rows than any of the priors has pseudo-inputs.
-            let x = ndarray::Array2::from_shape_fn((600, 8), |(i, j)| f32::from(i % (j + 2) == 0));
+            // More rows than any of the priors has pseudo-inputs, or draws exemplars.
+            let x = ndarray::Array2::from_shape_fn((25_100, 8), |(i, j)| f32::from(i % (j + 2) == 0));
             let data = Dataset::from_array(x.view()).unwrap().with_test(4).unwrap();
             let data = protocol.split(data).unwrap();
             let (config, notes): (TrainConfig, _) = protocol.resolve(&data).unwrap();
