@@ -81,7 +81,10 @@ impl<'a, F: Real> Objective<'a, F> {
 /// that is not that of the value is compared with its [surrogate](Estimator::surrogate)'s.
 ///
 /// # Errors
-/// As [`Vae::new`].
+/// As [`Vae::new`], and an objective that wants a KL in closed form where there is none.
+///
+/// # Panics
+/// Of a flow's posterior under a gradient that is not plain, which it has not.
 pub fn check_vae(
     config: &VaeConfig,
     estimator: &dyn AnyEstimator,
