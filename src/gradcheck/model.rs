@@ -112,7 +112,10 @@ fn workspace<F: Real>(
 /// first gradient found, for every step of a difference and for f32: their choice is a jump, and the gradient is that between jumps.
 ///
 /// # Errors
-/// As [`Vae::new`].
+/// As [`Vae::new`], and an objective that wants a KL in closed form where there is none.
+///
+/// # Panics
+/// Of a flow's posterior under a gradient that is not plain, which it has not.
 pub fn check_vae(
     config: &VaeConfig,
     estimator: &dyn AnyEstimator,

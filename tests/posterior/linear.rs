@@ -226,7 +226,7 @@ fn flows_come_nearer_than_the_diagonal() {
         let ex = Exec::sequential().unwrap();
         let mut inference = Inference::new(&vae, &params, &ex);
         let (mut logs, mut bound) = (Vec::new(), 0.0);
-        const SAMPLES: usize = 400;
+        const SAMPLES: usize = 4000;
         inference.importance(ROWS, &filler(&x), &draw(Stream::Evaluate, 0), SAMPLES, |_, bounds| {
             let found: Vec<(usize, f64)> = bounds.iter().collect();
             bound -= found[0].1 / ROWS as f64;
@@ -237,9 +237,10 @@ fn flows_come_nearer_than_the_diagonal() {
             "{posterior}: {found:.4} above −log p(x), diagonal {gap:.4}; estimate off by {:.2e}",
             estimate - exact
         );
-        // log w has a variance near twice the gap: 19,200 draws know −ELBO to √(2 · 0.5 / 19,200) = 0.007.
-        assert!(found > -0.03 && found < 0.75 * gap, "{posterior}: {found}, diagonal {gap}");
-        // And by 400 draws a row log p(x) to √(2 gap / 19,200), biased by gap / 400.
-        assert!((estimate - exact).abs() < 0.03, "{posterior}: {estimate}, exactly {exact}");
+        // log w has a variance near twice the gap: 192,000 draws know −ELBO to √(2 · 0.2 / 192,000) = 0.0015.
+        assert!(found > -0.01 && found < 0.75 * gap, "{posterior}: {found}, diagonal {gap}");
+        // A planar flow's weights have long tails: of 10,000 draws a row some rows are off by 0.03, to both sides. Their mean is
+        // known to a sixth of that.
+        assert!((estimate - exact).abs() < 0.01, "{posterior}: {estimate}, exactly {exact}");
     }
 }

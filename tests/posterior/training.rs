@@ -1,9 +1,10 @@
 //! Runs: bytes repeat, and what a mask covers stays zero whatever moves the parameters.
 
 use elbo::data::Dataset;
+use elbo::model::Vae;
 use elbo::optim::OptimizerKind;
-use elbo::tensor::{Cores, Exec, Isa, Params, Precision};
-use elbo::train::{TrainConfig, Trainer};
+use elbo::tensor::{Cores, Exec, Isa, Noise, Params, Precision};
+use elbo::train::{DataInfo, ModelInfo, SavedModel, Selected, Settings, TrainConfig, Trainer};
 use ndarray::Array2;
 
 fn data() -> Dataset {
@@ -92,7 +93,7 @@ fn what_a_mask_covers_stays_zero() {
             continue;
         }
         let trainer = trained(&config, exec(Isa::default(), 2), |t| t);
-        let start = Params::<f32>::init(trainer.vae().layout(), &elbo::tensor::Noise::new(config.seed));
+        let start = Params::<f32>::init(trainer.vae().layout(), &Noise::new(config.seed));
         // Of 6 latents, a hidden unit of degree d sees d; an output for latent i sees the degrees up to i.
         let enter: usize = (0..70).map(|k| 6 - k % 6).sum();
         let leave: usize = (0..12).map(|o| (0..70).filter(|k| k % 6 > o % 6).count()).sum();
@@ -104,6 +105,30 @@ fn what_a_mask_covers_stays_zero() {
         assert!(all.collect::<Vec<bool>>() == [true; 4], "{what}: the others learn");
         if let Some(average) = trainer.average() {
             assert!(masked(&trainer, average).1, "{what}");
+        }
+    }
+}
+
+/// A file with a number where there is no connection is no model: z would depend on latents that its determinant does not know.
+#[test]
+fn a_file_with_a_connection_too_many_is_refused() {
+    let vae = Vae::new(&config("iaf:2").vae).unwrap();
+    let mut params = Params::<f32>::init(vae.layout(), &Noise::new(1));
+    let settings = Settings::from_network(vae.config());
+    let (data, version) = (DataInfo::unknown(), "0".to_owned());
+    let info = ModelInfo { version, data, settings, epoch: 0, step: 0, selected: Selected::Last };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let slot = vae.layout().find("posterior.1.leave.weight").unwrap().slot;
+    for (value, allowed) in [(0.0, true), (1e-3, false)] {
+        // Hidden unit 5 sees the latents before the last; the first latent may not.
+        params.values_mut().set(&slot, 5, 0, value);
+        SavedModel { vae: vae.clone(), params: params.clone(), info: info.clone() }.save(&path).unwrap();
+        let loaded = SavedModel::load(&path);
+        assert_eq!(loaded.is_ok(), allowed);
+        if let Err(error) = loaded {
+            let text = error.to_string();
+            assert!(text.contains("posterior.1.leave.weight is 0.001 at 5, expected 0"), "{text}");
         }
     }
 }
