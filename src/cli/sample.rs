@@ -5,6 +5,8 @@ use super::model::Subject;
 use super::{Common, MemoryArgs};
 use crate::error::{Error, Result};
 use crate::model::Inference;
+use crate::report::grid;
+use crate::report::matrix::Format;
 use crate::task::{self, GaussianMixture, LatentSource, Sampling};
 use ndarray::Array2;
 use std::path::PathBuf;
@@ -24,8 +26,8 @@ Examples:
 What is written is the mean of x for each latent. More samples of a seed begin with the same ones.
 Rows of a table go to samples-<seed>.csv by default; as .png they are drawn as points or a heat map.
 
-Of a conditional model, labels that --label does not say go in turn, one a sample, and numbers are at
-the training rows' mean.
+Of a conditional model, labels that --label does not say go in turn, one a sample (in a picture, a
+column for each), and numbers are at the training rows' mean.
 
 --from mixture:K fits a mixture of K Gaussians to the posteriors of the training rows, variances
 counted in, and draws from that (Ghosh et al. 2020): better samples where the posteriors together
@@ -59,6 +61,9 @@ pub struct Sample {
     common: Common,
 }
 
+/// Pictures side by side that a screen is wide enough for.
+const MOST_COLUMNS: usize = 32;
+
 /// The conditions of `count` rows of which a label is given, or none; nothing of a model without a condition.
 pub(super) fn given(subject: &Subject, label: Option<&str>, count: usize) -> Result<Option<Array2<f32>>> {
     let condition = match (label, &subject.saved.info.data.condition) {
@@ -83,8 +88,17 @@ impl Sample {
         let sampling =
             Sampling { mixture: mixture.as_ref(), condition: condition.as_ref().map(|c| c.view()), ..sampling };
         let x = task::sample_by(&mut inference, self.count, seed, &sampling)?;
-        output.write(x.view(), &subject.names())?;
+        match (output.format, output.image(), self.columns(&subject)) {
+            (Format::Png, Some(shape), Some(columns)) => grid::grid(x.view(), shape, columns, &output.path)?,
+            _ => output.write(x.view(), &subject.names())?,
+        }
         self.common.console().wrote(&output.path, x.dim())
+    }
+
+    /// Columns of a picture of which each has a label, where labels go in turn and are not too many.
+    fn columns(&self, subject: &Subject) -> Option<usize> {
+        let turns = subject.saved.info.data.condition.as_ref()?.turns();
+        (self.label.is_none() && (2..=MOST_COLUMNS).contains(&turns)).then_some(turns)
     }
 
     /// The mixture to draw from, if one is asked for.

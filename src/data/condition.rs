@@ -111,7 +111,7 @@ impl Field {
         let mut seen = vec![false; source.distinct().len()];
         codes().for_each(|code| seen[code] = true);
         let mut labels: Vec<String> =
-            source.distinct().iter().zip(&seen).filter_map(|(l, s)| s.then(|| l.clone())).collect();
+            source.distinct().iter().zip(&seen).filter(|(_, seen)| **seen).map(|(l, _)| l.clone()).collect();
         let numbers: Vec<Option<f64>> = source.distinct().iter().map(|label| number(label)).collect();
         let text = seen.iter().zip(&numbers).any(|(seen, number)| *seen && number.is_none());
         if !(text || as_labels || name == OWN) {

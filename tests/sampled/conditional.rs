@@ -3,7 +3,7 @@
 use super::{ALL, GRADIENTS, sampled, small};
 use elbo::data::{ConditionColumns, Dataset, Labels, Rows, View};
 use elbo::density::{ConditionalGaussian, PriorKind};
-use elbo::estimator::{AnyEstimator, Elbo, FreeBits, Penalty};
+use elbo::estimator::{AnyEstimator, Elbo, Estimator, FreeBits, Penalty};
 use elbo::gradcheck::check_vae;
 use elbo::model::{Corruption, Draw, Heads, PRESETS, Vae, VaeConfig, Workspace};
 use elbo::tensor::{Buffer, Exec, Isa, Noise, Par, Params, Precision, Slab, Stream};
@@ -185,6 +185,26 @@ fn threads_and_instruction_sets_give_the_same_bytes() {
         for &isa in Isa::available().iter().filter(|isa| !isa.is_foreign()).filter(half) {
             assert!(bits(&config, Exec::with_isa(isa, 2).unwrap()) == one, "{}", isa.name());
         }
+    }
+}
+
+#[test]
+fn a_step_allocates_nothing_after_the_first() {
+    let plain: &dyn Estimator<f32> = &Elbo::default();
+    let weighted: &dyn Estimator<f32> = &sampled(ALL[2].0, 5, GRADIENTS[2]);
+    for (conditional_prior, estimator) in [(false, plain), (true, plain), (true, weighted)] {
+        let (vae, ex) = (Vae::new(&given(conditional_prior)).unwrap(), Exec::sequential().unwrap());
+        let params = Params::<f32>::init(vae.layout(), &Noise::new(1));
+        let mut ws = Workspace::new(&vae, &params, 24, estimator.samples(), &ex).corrupted(&vae, Corruption::Mask(0.3));
+        let mut grads = Slab::zeros(vae.layout());
+        let fill = |r: usize, row: &mut [f32]| row.iter_mut().enumerate().for_each(|(j, x)| *x = ((r + j) % 2) as f32);
+        let mut step = |step| {
+            let draw = Draw { noise: Noise::new(2), stream: Stream::Train, step };
+            vae.loss_grad(ex.isa(), &params, 24, &fill, &draw, estimator, 1.0, &mut ws, &mut grads);
+        };
+        step(0);
+        let allocated = allocation_counter::measure(|| (1..5).for_each(&mut step));
+        assert_eq!(allocated.count_total, 0, "{estimator:?}");
     }
 }
 

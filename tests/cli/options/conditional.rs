@@ -93,6 +93,13 @@ pub const ROWS: &[Row] = &[
         }
         let in_turn = of(&run, "--count 20");
         assert!(share(&in_turn, |r, x| shown(x) == r % 4) > 0.9, "{in_turn}");
+        // Of 40 samples a column for each of the four labels, or seven to a line.
+        let wide = |args: &str| {
+            lab.elbo(&format!("sample {} --count 40 --out s.png {args}", run.path.display()));
+            let bytes = lab.bytes("s.png");
+            u32::from_be_bytes(bytes[16..20].try_into().unwrap())
+        };
+        assert!(wide("") * 3 < wide("--label 1") * 2, "{} {}", wide(""), wide("--label 1"));
         assert_eq!(of(&run, "--label labels=2"), of(&run, "--label 2"));
         assert_eq!(of(&run, "--from mixture:2 --count 8").nrows(), 8);
         let place = run.path.display();
@@ -156,6 +163,8 @@ fn other_verbs_use_the_rows_own_labels() {
     lab.elbo(&format!("train --resume {place} --epochs 41"));
     assert!(lab.elbo(&format!("info {place}/checkpoint")).stdout.contains("condition"));
     refused(&lab, &format!("train --resume {place} --condition none"), &["condition cannot change"]);
+    // Labels stay in memory, wherever the rows are.
+    assert_eq!(lab.train(&format!("{GIVEN} --memory 1K")).digest, given(&lab).digest);
 }
 
 /// Kingma et al. (2014) and Sohn et al. (2015), in small: a label is worth nats, and a digit that is asked for is drawn.
