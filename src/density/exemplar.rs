@@ -130,7 +130,7 @@ impl<F: Real> Exemplars<F> {
 
     /// `out[r] = log p(z_r)` over all exemplars, in nats. `scratch` is (B, [`SCRATCH`](Self::SCRATCH)) or wider.
     ///
-    /// The running logarithm of a row's sum stands before the scores of the next group, so that a sweep takes both together.
+    /// The running logarithm of a row's sum stands behind the scores of the next group, so that a sweep takes both together.
     pub fn log_prob(&self, isa: Isa, z: Mat<F>, mut scratch: MatMut<F>, out: &mut [F]) {
         for top in (0..z.rows()).step_by(ROWS) {
             let rows = ROWS.min(z.rows() - top);
@@ -138,14 +138,14 @@ impl<F: Real> Exemplars<F> {
             let mut logs = [0.0; ROWS];
             for first in (0..self.count).step_by(GROUP) {
                 let n = GROUP.min(self.count - first);
-                self.scores(isa, z, first, scratch.reborrow().block(0, rows, 1, n));
+                self.scores(isa, z, first, scratch.reborrow().block(0, rows, 0, n));
                 for (r, log) in logs[..rows].iter_mut().enumerate() {
                     let row = scratch.row(r);
                     if first == 0 {
-                        *log = row[1].to_f64() - softmax_log_prob(isa, 0, &row[1..=n]).to_f64();
+                        *log = row[0].to_f64() - softmax_log_prob(isa, 0, &row[..n]).to_f64();
                     } else {
-                        row[0] = F::from_f64(*log);
-                        *log -= softmax_log_prob(isa, 0, &row[..=n]).to_f64();
+                        row[n] = F::from_f64(*log);
+                        *log -= softmax_log_prob(isa, n, &row[..=n]).to_f64();
                     }
                 }
             }

@@ -10,15 +10,15 @@
 //! the weights pass finds them among the other blocks, as it does pseudo-inputs. Whatever is summed over the batch is summed in
 //! the order of rows, and the choice is a function of the seed, the step and the means, so that no bit depends on threads.
 
-use super::{Block, Draw, PriorTable, Vae, Workspace, split};
-use crate::density::{Exemplars, GROUP, LeaveOut, PriorKind};
+use super::nearest::Search;
+use super::{Block, Draw, PriorTable, Vae, Workspace, load, split};
+use crate::density::{Exemplars, LeaveOut, PriorKind};
 use crate::layer::Layer;
 use crate::tensor::profile::{Stage, lap};
 use crate::tensor::{Buffer, Exec, Isa, Mat, MatMut, Par, Params, Real, Stream};
 use elbo_kernels::par::for_each_mut;
 use ndarray::Array2;
 use rand::Rng;
-use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
@@ -118,8 +118,7 @@ impl<F: Real> Retrieval<F> {
             search.find(isa, means, &own[first..first + n], drawn, cache);
         });
         for (search, (_, n)) in self.searches.iter().zip(split(rows, data.len())) {
-            let found = search.nearest[..n].iter().flat_map(|nearest| &nearest.kept);
-            self.chosen.extend(found.map(|(_, place)| *place));
+            self.chosen.extend(search.found(n));
         }
         self.chosen.sort_unstable();
         self.chosen.dedup();
@@ -128,77 +127,6 @@ impl<F: Real> Retrieval<F> {
     fn others(&self, r: usize) -> LeaveOut {
         let drawn = usize::from(self.drawn.binary_search(&self.own[r]).is_ok());
         LeaveOut { own: self.chosen.binary_search(&self.own[r]).ok(), of: self.draws - drawn }
-    }
-}
-
-/// One block's search for the nearest of the rows that were drawn: their remembered means by groups, all of them.
-#[derive(Clone, Debug)]
-struct Search<F> {
-    group: Exemplars<F>,
-    /// (n, GROUP)
-    scores: Buffer<F>,
-    nearest: Vec<Nearest<F>>,
-}
-
-impl<F: Real> Search<F> {
-    fn new(rows: usize, latent: usize, count: usize) -> Self {
-        Search {
-            group: Exemplars::new(GROUP, latent),
-            scores: Buffer::new(rows, GROUP),
-            nearest: (0..rows).map(|_| Nearest::new(count)).collect(),
-        }
-    }
-    /// Finds those nearest to each of some means, (n, L), that are not the row's own.
-    fn find(&mut self, isa: Isa, means: Mat<F>, own: &[u32], drawn: &[u32], cache: Mat<F>) {
-        let (n, nearest) = (means.rows(), &mut self.nearest[..means.rows()]);
-        nearest.iter_mut().for_each(Nearest::clear);
-        for some in drawn.chunks(GROUP) {
-            self.group.replace(F::ZERO, some.iter().map(|&place| cache.row(place as usize)));
-            self.group.scores(isa, means, 0, self.scores.rows_mut(n).columns(0, some.len()));
-            for (r, nearest) in nearest.iter_mut().enumerate() {
-                for (&score, &place) in self.scores.rows(n).row(r).iter().zip(some) {
-                    nearest.offer(score, place, own[r]);
-                }
-            }
-        }
-        nearest.iter_mut().for_each(Nearest::select);
-    }
-}
-
-/// The greatest scores so far, up to twice as many as are wanted, with their places. Of equal ones the earlier place is taken.
-#[derive(Clone, Debug)]
-struct Nearest<F> {
-    kept: Vec<(F, u32)>,
-    count: usize,
-    /// No smaller score is among those wanted.
-    least: F,
-}
-
-impl<F: Real> Nearest<F> {
-    fn new(count: usize) -> Self {
-        Nearest { kept: Vec::with_capacity(2 * count), count, least: F::from_f64(f64::NEG_INFINITY) }
-    }
-    fn clear(&mut self) {
-        self.kept.clear();
-        self.least = F::from_f64(f64::NEG_INFINITY);
-    }
-    #[inline]
-    fn offer(&mut self, score: F, place: u32, own: u32) {
-        if score > self.least && place != own {
-            self.kept.push((score, place));
-            if self.kept.len() == 2 * self.count {
-                self.select();
-            }
-        }
-    }
-    fn select(&mut self) {
-        if self.kept.len() <= self.count {
-            return;
-        }
-        let order = |a: &(F, u32), b: &(F, u32)| b.0.partial_cmp(&a.0).unwrap_or(Ordering::Equal).then(a.1.cmp(&b.1));
-        self.kept.select_nth_unstable_by(self.count - 1, order);
-        self.kept.truncate(self.count);
-        self.least = self.kept[self.count - 1].0;
     }
 }
 
@@ -287,8 +215,43 @@ impl<F: Real> Block<F> {
 }
 
 impl Vae {
+    /// A mixture prior's components, with the present parameters. Returns what loads and encodes a block of the batch: nothing more,
+    /// where the prior is of exemplars, which are chosen by the whole batch's encodings. `trains` says whether outputs are left out.
+    #[allow(clippy::too_many_arguments, reason = "a step's inputs, once")]
+    pub(super) fn encode_prior<'s, F: Real, X: Fn(usize, &mut [F]) + Sync>(
+        &'s self,
+        isa: Isa,
+        p: &'s Params<F>,
+        rows: usize,
+        fill: &'s X,
+        draw: &'s Draw,
+        ws: &mut Workspace<F>,
+        trains: bool,
+    ) -> impl Fn(usize, &mut Block<F>) + Sync + use<'s, F, X> {
+        let (corruption, retrieves) = (ws.corruption, ws.retrieval.is_some());
+        let encode = move |first: usize, b: &mut Block<F>| {
+            load(isa, b, first, fill, draw, corruption);
+            match trains {
+                true => self.leave_out(draw, first, b),
+                false => self.rest(b),
+            }
+            self.encode(isa, p, b);
+        };
+        if retrieves {
+            self.retrieve(isa, p, rows, draw, ws, encode);
+        } else {
+            let (par, components, table) = ws.components();
+            self.encode_components(isa, p, par, components, table);
+        }
+        move |first: usize, b: &mut Block<F>| {
+            if !retrieves {
+                encode(first, b);
+            }
+        }
+    }
+
     /// All of a batch's rows encoded and its exemplars chosen and encoded, for what comes after encoding.
-    pub(super) fn retrieve<F: Real>(
+    fn retrieve<F: Real>(
         &self,
         isa: Isa,
         p: &Params<F>,
@@ -360,7 +323,7 @@ impl Vae {
 
     /// The mixture over all exemplars whose means are `means`, (N, L), with the present parameters.
     pub(crate) fn exemplar_table<F: Real>(&self, p: &Params<F>, means: &Array2<f32>) -> PriorTable<F> {
-        let means = means.mapv(|mean| F::from_f64(f64::from(mean)));
+        let means = means.as_standard_layout().mapv(|mean| F::from_f64(f64::from(mean)));
         let mut table = Exemplars::new(means.nrows(), means.ncols());
         let rows = means.rows().into_iter().map(|row| row.to_slice().unwrap_or_default());
         table.replace(self.exemplar_log_variance(p), rows);

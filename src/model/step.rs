@@ -58,7 +58,7 @@ pub struct Workspace<F> {
     pub(super) table: Option<PriorTable<F>>,
     /// How exemplars are found, where the prior is made of them.
     pub(super) retrieval: Option<Box<Retrieval<F>>>,
-    corruption: Corruption,
+    pub(super) corruption: Corruption,
     /// What a penalty of the batch sees.
     latents: BatchLatents,
     tiles: Arc<Tiles>,
@@ -272,41 +272,6 @@ impl Vae {
         });
     }
 
-    /// A mixture prior's components, with the present parameters. Returns what loads and encodes a block of the batch: nothing more,
-    /// where the prior is of exemplars, which are chosen by the whole batch's encodings. `trains` says whether outputs are left out.
-    #[allow(clippy::too_many_arguments, reason = "a step's inputs, once")]
-    fn encode_prior<'s, F: Real, X: Fn(usize, &mut [F]) + Sync>(
-        &'s self,
-        isa: Isa,
-        p: &'s Params<F>,
-        rows: usize,
-        fill: &'s X,
-        draw: &'s Draw,
-        ws: &mut Workspace<F>,
-        trains: bool,
-    ) -> impl Fn(usize, &mut Block<F>) + Sync + use<'s, F, X> {
-        let (corruption, retrieves) = (ws.corruption, ws.retrieval.is_some());
-        let encode = move |first: usize, b: &mut Block<F>| {
-            load(isa, b, first, fill, draw, corruption);
-            match trains {
-                true => self.leave_out(draw, first, b),
-                false => self.rest(b),
-            }
-            self.encode(isa, p, b);
-        };
-        if retrieves {
-            self.retrieve(isa, p, rows, draw, ws, encode);
-        } else {
-            let (par, components, table) = ws.components();
-            self.encode_components(isa, p, par, components, table);
-        }
-        move |first: usize, b: &mut Block<F>| {
-            if !retrieves {
-                encode(first, b);
-            }
-        }
-    }
-
     /// The first pass: the objective's terms over a batch of `rows` rows, to [`Workspace::stats`], and all that the second
     /// pass needs. Arguments as for [`loss_grad`](Self::loss_grad).
     #[allow(clippy::too_many_arguments, reason = "a step's inputs, once")]
@@ -409,7 +374,7 @@ impl Vae {
 }
 
 /// A block's rows and noise.
-fn load<F: Real>(
+pub(super) fn load<F: Real>(
     isa: Isa,
     b: &mut Block<F>,
     first: usize,

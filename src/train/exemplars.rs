@@ -1,12 +1,14 @@
-//! A run whose prior is made of its training rows: which rows they are, as they are seen, and their encodings.
+//! A run whose prior is made of its training rows: which rows they are, as they are seen, and their encodings, made anew at the end of
+//! each epoch.
 
-use super::{TrainConfig, filler};
+use super::{TrainConfig, Trainer, filler};
 use crate::data::{Binarize, View};
 use crate::density::PriorKind;
 use crate::error::{Error, Result};
-use crate::model::{ExemplarRows, Inference, Vae};
-use crate::tensor::{Exec, Noise, Params};
-use ndarray::Array2;
+use crate::model::{ExemplarRows, Inference, Vae, Workspace};
+use crate::tensor::{Exec, Mat, Noise, Params};
+use ndarray::{Array2, ArrayView2};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// The exemplars of a run.
@@ -71,5 +73,52 @@ impl RunExemplars {
     /// Forgets them.
     pub fn forget(&mut self) {
         self.latest = None;
+    }
+}
+
+/// Writes the means that exemplars are found by. Panics at another shape.
+pub(super) fn remember(workspace: &mut Workspace<f32>, means: ArrayView2<f32>) {
+    let Some(mut to) = workspace.remembered_mut() else { return };
+    assert_eq!((to.rows(), to.cols()), means.dim(), "means of rows");
+    for (r, mean) in means.rows().into_iter().enumerate() {
+        to.row(r).iter_mut().zip(mean).for_each(|(to, mean)| *to = *mean);
+    }
+}
+
+impl Trainer {
+    /// The encoder's means of all training rows, (N, L), by the model's present parameters, where the prior is made of them. They are
+    /// encoded once an epoch, and at other times when they are asked for.
+    pub fn exemplars(&self) -> Option<Arc<Array2<f32>>> {
+        let exemplars = self.exemplars.as_ref()?;
+        Some(
+            exemplars
+                .after(self.state().step)
+                .unwrap_or_else(|| exemplars.encode(self.vae(), self.model(), self.exec())),
+        )
+    }
+    /// The network as a model keeps it: with its exemplars, if it has such.
+    pub fn trained(&self) -> Cow<'_, Vae> {
+        match self.exemplars() {
+            Some(means) => Cow::Owned(self.vae().clone().with_exemplars(means)),
+            None => Cow::Borrowed(self.vae()),
+        }
+    }
+    /// The mean of each training row as it was when last encoded, (N, L), by which the nearest exemplars are found, where the prior is
+    /// made of such: a part of the run's state.
+    pub fn remembered(&self) -> Option<Mat<'_, f32>> {
+        self.workspace.remembered()
+    }
+    /// Fills what is [remembered](Self::remembered) of the training rows of a run that is restored. Panics at another shape.
+    pub fn restore_remembered(&mut self, means: ArrayView2<f32>) {
+        remember(&mut self.workspace, means);
+    }
+    /// Encodes all exemplars anew, if there are any: for the evaluation, and as what is remembered in the next epoch.
+    pub(super) fn encode_exemplars(&mut self) {
+        let Some(exemplars) = &self.exemplars else { return };
+        let model = exemplars.encode(self.vae(), self.model(), self.exec());
+        let last = self.average().map(|_| exemplars.encode(self.vae(), self.params(), self.exec()));
+        remember(&mut self.workspace, last.as_ref().unwrap_or(&model).view());
+        let step = self.state().step;
+        self.exemplars.iter_mut().for_each(|exemplars| exemplars.note(step, &model));
     }
 }

@@ -3,17 +3,14 @@
 use super::config::TrainConfig;
 use super::diagnose::{bad_parameter, diverged};
 use super::evaluate::{Evaluation, Metrics, active_units, evaluate_objective};
-use super::exemplars::RunExemplars;
+use super::exemplars::{RunExemplars, remember};
 use super::observe::{EpochReport, Flow, Observer, StepReport};
 use crate::data::{Batches, Binarize, Dataset, Feed, View};
 use crate::error::{Error, Result};
 use crate::estimator::{BetaSchedule, Estimator, Objective};
 use crate::model::{Draw, Inference, MixturePrior, Stats, Vae, Workspace};
 use crate::optim::{Optimizer, OptimizerKind, average_decay, average_into, clip_global_norm, normalize_each};
-use crate::tensor::{Cores, Exec, Mat, Noise, Params, Slab, Stream, core_round_trip};
-use ndarray::{Array2, ArrayView2};
-use std::borrow::Cow;
-use std::sync::Arc;
+use crate::tensor::{Cores, Exec, Noise, Params, Slab, Stream, core_round_trip};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -52,9 +49,9 @@ pub struct Trainer {
     average: Option<Params<f32>>,
     grads: Option<Slab<f32>>,
     optimizer: Optimizer<f32>,
-    workspace: Workspace<f32>,
+    pub(super) workspace: Workspace<f32>,
     /// Where the prior is made of training rows.
-    exemplars: Option<RunExemplars>,
+    pub(super) exemplars: Option<RunExemplars>,
     feed: Feed,
     noise: Noise,
     state: State,
@@ -94,15 +91,6 @@ fn start_prior(vae: &Vae, params: &mut Params<f32>, rows: &View, noise: Noise) -
     rows.check_read()?;
     params.refresh(crate::tensor::Par::Sequential);
     Ok(())
-}
-
-/// Writes the means that exemplars are found by. Panics at another shape.
-fn remember(workspace: &mut Workspace<f32>, means: ArrayView2<f32>) {
-    let Some(mut to) = workspace.remembered_mut() else { return };
-    assert_eq!((to.rows(), to.cols()), means.dim(), "means of rows");
-    for (r, mean) in means.rows().into_iter().enumerate() {
-        to.row(r).iter_mut().zip(mean).for_each(|(to, mean)| *to = *mean);
-    }
 }
 
 impl Trainer {
@@ -216,24 +204,6 @@ impl Trainer {
             None => inference,
         }
     }
-    /// The encoder's means of all training rows, (N, L), by the model's present parameters, where the prior is made of them. They are
-    /// encoded once an epoch, and at other times when they are asked for.
-    pub fn exemplars(&self) -> Option<Arc<Array2<f32>>> {
-        let exemplars = self.exemplars.as_ref()?;
-        Some(exemplars.after(self.state.step).unwrap_or_else(|| exemplars.encode(&self.vae, self.model(), &self.ex)))
-    }
-    /// The network as a model keeps it: with its exemplars, if it has such.
-    pub fn trained(&self) -> Cow<'_, Vae> {
-        match self.exemplars() {
-            Some(means) => Cow::Owned(self.vae.clone().with_exemplars(means)),
-            None => Cow::Borrowed(&self.vae),
-        }
-    }
-    /// The mean of each training row as it was when last encoded, (N, L), by which the nearest exemplars are found, where the prior is
-    /// made of such: a part of the run's state.
-    pub fn remembered(&self) -> Option<Mat<'_, f32>> {
-        self.workspace.remembered()
-    }
     /// Steps of an epoch.
     pub fn steps_per_epoch(&self) -> u64 {
         self.config.steps_per_epoch(self.data.train().len())
@@ -294,10 +264,6 @@ impl Trainer {
         fill(average.values_mut())?;
         average.refresh(crate::tensor::Par::Sequential);
         Ok(())
-    }
-    /// Fills what is [remembered](Self::remembered) of the training rows of a run that is restored. Panics at another shape.
-    pub fn restore_remembered(&mut self, means: ArrayView2<f32>) {
-        remember(&mut self.workspace, means);
     }
     /// Whether a parameter is not finite, and which.
     pub fn bad_parameter(&self) -> Option<String> {
@@ -479,15 +445,6 @@ impl Trainer {
         self.state.sums.clear();
         self.pace = Pace::default();
         observer.epoch(self, &report)
-    }
-
-    /// Encodes all exemplars anew, if there are any: for the evaluation, and as what is remembered in the next epoch.
-    fn encode_exemplars(&mut self) {
-        let Some(exemplars) = &mut self.exemplars else { return };
-        let model = exemplars.encode(&self.vae, self.average.as_ref().unwrap_or(&self.params), &self.ex);
-        exemplars.note(self.state.step, &model);
-        let last = if self.average.is_some() { exemplars.encode(&self.vae, &self.params, &self.ex) } else { model };
-        remember(&mut self.workspace, last.view());
     }
 
     fn evaluate(&self, view: &View, stop: Option<&AtomicBool>) -> Evaluation {

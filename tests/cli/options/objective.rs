@@ -19,9 +19,9 @@ fn exemplars(lab: &Lab) {
     let alone = lab.at().join("alone.safetensors");
     std::fs::copy(run.path.join("model.safetensors"), &alone).unwrap();
     assert_eq!(lab.elbo("info alone.safetensors --json").json()["exemplars"], 200, "the training rows");
-    lab.elbo("sample alone.safetensors --count 3 --latents z.npy --out s.npy");
+    lab.elbo("sample alone.safetensors --count 3 --out s.npy");
     for verb in ["reconstruct", "encode", "score"] {
-        lab.elbo(&format!("{verb} alone.safetensors set --out {verb}.npy"));
+        lab.elbo(&format!("{verb} alone.safetensors set --out {verb}.csv"));
     }
     let found = lab.elbo("evaluate alone.safetensors set --json").json();
     assert_eq!(found["neg_elbo"], run.lines.last().unwrap().heldout.unwrap().neg_elbo.unwrap());
