@@ -109,12 +109,12 @@ impl<F: Real> PosteriorFlow<F> for Autoregressive {
             activation::forward(isa, ELU, hidden.flat_mut(many));
             lap(Stage::Activation, Some(&step.enter.weight()));
             step.leave.forward(isa, p, hidden.rows(many), gates, none);
-            for r in 0..many {
+            for (r, log_det) in log_det[..many].iter_mut().enumerate() {
                 let (m, s) = gates.rows(many).row(r).split_at(self.latent);
                 for ((z, m), s) in z.row(r).iter_mut().zip(m).zip(s) {
                     let s = s.to_f64() + OPEN;
                     *z = F::from_f64(sigmoid(s) * z.to_f64() + sigmoid(-s) * m.to_f64());
-                    log_det[r] -= softplus(-s);
+                    *log_det -= softplus(-s);
                 }
             }
             lap(Stage::Latent, None);
@@ -136,10 +136,10 @@ impl<F: Real> PosteriorFlow<F> for Autoregressive {
         let Cache { buffers, children } = cache;
         for (k, (step, cache)) in self.steps.iter().zip(children).enumerate().rev() {
             let [before, hidden, gates, d_hidden] = &mut cache.buffers[..] else { unreachable!("four buffers") };
-            for r in 0..many {
+            for (r, weight) in weights[..many].iter().enumerate() {
                 let mut gates = gates.rows_mut(many);
                 let (m, s) = gates.row(r).split_at_mut(self.latent);
-                let (z, of_log_det) = (before.rows(many).row(r), -weights[r].to_f64());
+                let (z, of_log_det) = (before.rows(many).row(r), -weight.to_f64());
                 for (((g, m), s), z) in dz.row(r).iter_mut().zip(m).zip(s).zip(z) {
                     let (d, gate) = (g.to_f64(), s.to_f64() + OPEN);
                     let (keeps, takes) = (sigmoid(gate), sigmoid(-gate));

@@ -122,11 +122,12 @@ impl<F: Real> PosteriorFlow<F> for Planar {
             let mut before = before.rows_mut(many);
             for r in 0..eta.rows() {
                 let s = Step::new(eta.row(r), self.latent, step);
-                for i in r * samples..(r + 1) * samples {
+                let own = r * samples..(r + 1) * samples;
+                for (i, log_det) in own.clone().zip(&mut log_det[own]) {
                     let (z, before) = (z.row(i), before.row(i));
                     before.copy_from_slice(z);
                     let [t, _, det] = s.at(before);
-                    log_det[i] += det.ln();
+                    *log_det += det.ln();
                     for (j, z) in z.iter_mut().enumerate() {
                         *z = F::from_f64(z.to_f64() + (s.u(j) + s.c * s.w(j)) * t);
                     }
@@ -146,13 +147,14 @@ impl<F: Real> PosteriorFlow<F> for Planar {
         cache: &mut Cache<F>,
     ) {
         let (many, samples) = (dz.rows(), dz.rows() / eta.rows().max(1));
-        let own = 2 * self.latent + 1;
+        let columns = 2 * self.latent + 1;
         for (step, before) in cache.buffers.iter().enumerate().rev() {
             for r in 0..eta.rows() {
                 let s = Step::new(eta.row(r), self.latent, step);
-                for i in r * samples..(r + 1) * samples {
-                    let deta = &mut deta.row(r)[step * own..][..own];
-                    s.backward(before.rows(many).row(i), dz.row(i), -weights[i].to_f64(), deta);
+                let own = r * samples..(r + 1) * samples;
+                for (i, weight) in own.clone().zip(&weights[own]) {
+                    let deta = &mut deta.row(r)[step * columns..][..columns];
+                    s.backward(before.rows(many).row(i), dz.row(i), -weight.to_f64(), deta);
                 }
             }
         }

@@ -40,7 +40,8 @@ impl Dense {
             activation,
         }
     }
-    /// The same with a weight of which only the entries of a mask are there.
+    /// The same with a weight of which only the entries of a mask are there. What its gradient is made from knows no mask:
+    /// whoever makes it clears what the layout's entry says is not there.
     pub fn masked(
         layout: &mut Layout,
         inputs: usize,

@@ -50,11 +50,10 @@ fn log_abs_det(mut a: [[f64; L]; L]) -> f64 {
         let pivot = (i..L).max_by(|&x, &y| a[x][i].abs().total_cmp(&a[y][i].abs())).unwrap();
         a.swap(i, pivot);
         sum += a[i][i].abs().ln();
-        for r in i + 1..L {
-            let factor = a[r][i] / a[i][i];
-            for c in i..L {
-                a[r][c] -= factor * a[i][c];
-            }
+        let pivot = a[i];
+        for row in &mut a[i + 1..] {
+            let factor = row[i] / pivot[i];
+            row.iter_mut().zip(pivot).for_each(|(x, p)| *x -= factor * p);
         }
     }
     sum
