@@ -229,8 +229,8 @@ impl SavedModel {
         check_tensors(vae.layout(), file, "")?;
         let exemplars = exemplars_of(file, vae.config().prior, vae.config().latent)?;
         if file.tensors.len() != vae.layout().entries().len() + usize::from(exemplars.is_some()) {
-            let extra = file.tensors.iter().find(|t| vae.layout().find(&t.name).is_none() && t.name != EXEMPLARS);
-            let extra = extra.or_else(|| file.tensors.iter().find(|t| t.name == EXEMPLARS));
+            let known = |name: &str| vae.layout().find(name).is_some() || (exemplars.is_some() && name == EXEMPLARS);
+            let extra = file.tensors.iter().find(|t| !known(&t.name));
             let name = extra.map_or("", |t| &t.name);
             return Err(Error::input(format!("tensor {name} is no part of the network that the metadata describe")));
         }
@@ -238,7 +238,10 @@ impl SavedModel {
         let mut params = Params::zeros(vae.layout());
         unpack_into(vae.layout(), file, "", params.values_mut())?;
         params.refresh(Par::Sequential);
-        let vae = exemplars.into_iter().fold(vae, |vae, means| vae.with_exemplars(Arc::new(means)));
+        let vae = match exemplars {
+            Some(means) => vae.with_exemplars(Arc::new(means)),
+            None => vae,
+        };
         Ok(SavedModel { vae, params, info })
     }
 

@@ -3,6 +3,7 @@
 #![cfg(feature = "files")]
 
 mod bad;
+mod exemplar;
 mod folder;
 mod format;
 mod hostile;
