@@ -20,12 +20,17 @@ pub enum Mask {
 }
 
 impl Mask {
+    /// The latents, and the least degree that an output has which input `input` reaches.
+    fn least(self, input: usize) -> (usize, usize) {
+        match self {
+            Mask::Enter(latent) => (latent, input + 1),
+            Mask::Leave(latent) => (latent, input % latent),
+        }
+    }
     /// Whether output `output` depends on input `input`.
     pub fn keeps(self, input: usize, output: usize) -> bool {
-        match self {
-            Mask::Enter(latent) => input < output % latent,
-            Mask::Leave(latent) => input % latent <= output % latent,
-        }
+        let (latent, least) = self.least(input);
+        output % latent >= least
     }
     /// The first element of a weight of so many inputs, in a file's order (out, in), that is not there and yet not zero.
     pub fn first_outside<F: Real>(self, inputs: usize, plain: &[F]) -> Option<usize> {
@@ -41,8 +46,12 @@ impl Mask {
     pub fn clear_tile<F: Real>(self, tile: &Tile, values: &mut [F]) {
         let first = tile.slot.panels().panel(tile.panel).col;
         for (row, line) in tile.rows.clone().zip(values.chunks_exact_mut(tile.width())) {
-            for (col, x) in line.iter_mut().enumerate() {
-                *x = if self.keeps(row, first + col) { *x } else { F::ZERO };
+            let (latent, least) = self.least(row);
+            // Degrees counted: a remainder for each element would cost as much as its gradient.
+            let mut degree = first % latent;
+            for x in line {
+                *x = if degree < least { F::ZERO } else { *x };
+                degree = if degree + 1 == latent { 0 } else { degree + 1 };
             }
         }
     }

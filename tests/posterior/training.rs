@@ -132,3 +132,16 @@ fn a_file_with_a_connection_too_many_is_refused() {
         }
     }
 }
+
+/// Steps far too long end with the cause, and not in a flow's own arithmetic.
+#[test]
+fn a_run_that_diverges_says_where() {
+    for posterior in ["full", "planar:3", "iaf:2"] {
+        let mut config = config(posterior);
+        config.optimizer.kind = OptimizerKind::Sgd;
+        config.optimizer.learning_rate = 1e30;
+        let mut trainer = Trainer::new(config, data(), exec(Isa::default(), 1)).unwrap();
+        let error = trainer.run(&mut ()).unwrap_err().to_string();
+        assert!(error.contains("not finite"), "{posterior}: {error}");
+    }
+}
