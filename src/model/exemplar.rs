@@ -27,11 +27,14 @@ const BLOCK_ROWS: usize = 64;
 /// The place of a row that is none of those that exemplars are drawn from.
 const ELSEWHERE: u32 = u32::MAX;
 
+/// Writes the row at a place.
+type Fill<F> = dyn Fn(usize, &mut [F]) + Send + Sync;
+
 /// The rows that exemplars are drawn from.
 #[derive(Clone)]
 pub struct ExemplarRows<F> {
     count: usize,
-    fill: Arc<dyn Fn(usize, &mut [F]) + Send + Sync>,
+    fill: Arc<Fill<F>>,
 }
 
 impl<F> ExemplarRows<F> {

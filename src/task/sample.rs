@@ -195,7 +195,7 @@ pub fn fit_mixture(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::density::Components;
+    use crate::density::{Components, Exemplars};
     use crate::model::PriorSampler;
 
     /// At every temperature the same noise, so that the way from the component's mean is T times as far: exact but for
@@ -207,7 +207,10 @@ mod tests {
         components.set(1, &[-10.0, 0.0, -10.0], &[0.3, 0.0, 0.1]);
         components.set_weights([0.0f32, 1.0].into_iter());
         let means = [[10.0f32, 10.0, 10.0], [-10.0, 0.0, -10.0]];
-        let priors = [PriorSampler::StandardNormal, PriorSampler::Mixture(components)];
+        let mut exemplars = Exemplars::<f32>::new(2, 3);
+        exemplars.replace(-0.5, means.iter().map(|mean| &mean[..]));
+        let priors =
+            [PriorSampler::StandardNormal, PriorSampler::Mixture(components), PriorSampler::Exemplars(exemplars)];
         for (prior, row) in priors.iter().flat_map(|prior| (0..40).map(move |row| (prior, row))) {
             let draw = |temperature: Option<f64>| {
                 let (mut z, mut rng) = ([0.0f32; 3], Noise::new(3).rng(Stream::Sample, 0, row, 0));
@@ -221,8 +224,8 @@ mod tests {
             assert_eq!(plain, draw(Some(1.0)));
             let mean = match prior {
                 PriorSampler::StandardNormal => [0.0; 3],
-                PriorSampler::Mixture(_) => means[usize::from(plain[0] < 0.0)],
-                PriorSampler::Flow(_) | PriorSampler::Exemplars(_) => unreachable!("neither of the two"),
+                PriorSampler::Mixture(_) | PriorSampler::Exemplars(_) => means[usize::from(plain[0] < 0.0)],
+                PriorSampler::Flow(_) => unreachable!("none of the three"),
             };
             for t in [0.25, 2.0] {
                 for ((scaled, plain), mean) in draw(Some(t)).into_iter().zip(plain).zip(mean) {

@@ -38,7 +38,8 @@ fn encodings_that_are_missing_or_wrong_are_refused() {
     run.train(&mut trainer, &mut At { step: 6, crash: false }, &false.into()).unwrap();
     let resume = || RunFolder::resume_with(&out, &Settings::default(), bars(), Exec::sequential().unwrap()).map(|_| ());
     let model = || SavedModel::load(&out).map(|_| ());
-    let files: [(&str, &str, &dyn Fn() -> elbo::Result<()>); 2] =
+    type Open<'a> = &'a dyn Fn() -> elbo::Result<()>;
+    let files: [(&str, &str, Open); 2] =
         [("model.safetensors", "prior.exemplars", &model), ("checkpoint", "exemplars.remembered", &resume)];
     for (name, tensor, open) in files {
         let file = TensorFile::read(out.join(name)).unwrap();
