@@ -36,8 +36,10 @@ pub struct Network {
     /// p(x|z): bernoulli, gaussian, gaussian:0.1, laplace, poisson, categorical:K, …; an unknown name lists them all
     #[arg(long, help_heading = "Network", value_name = "NAME")]
     likelihood: Option<String>,
-    /// p(z): standard, mixture:COMPONENTS (learned), vamp:COMPONENTS (posteriors of learned pseudo-inputs) or
-    /// flow:COUPLINGS (a normalizing flow; flow:COUPLINGS:WIDTH also says how wide its nets are)
+    /// p(z): standard, mixture:COMPONENTS (learned), vamp:COMPONENTS (posteriors of learned pseudo-inputs),
+    /// flow:COUPLINGS (a normalizing flow; flow:COUPLINGS:WIDTH also says how wide its nets are) or
+    /// vae:LATENTxWIDTH,… (more stochastic layers, up to four: each of LATENT latents, with two hidden layers of WIDTH
+    /// units to and from those below)
     #[arg(long, help_heading = "Network", value_name = "NAME")]
     prior: Option<String>,
     /// Two numbers between which the posterior's log-variances are kept, such as -6,2

@@ -1,12 +1,13 @@
 //! Which prior, as a configuration names it.
 
+use super::Levels;
 use crate::error::{Error, Result};
 use crate::nearest::unknown;
 use std::fmt;
 use std::str::FromStr;
 
 /// The prior's configuration; it reads and prints as `standard`, `mixture:COMPONENTS`, `vamp:COMPONENTS`,
-/// `flow:COUPLINGS` or `flow:COUPLINGS:WIDTH`.
+/// `flow:COUPLINGS`, `flow:COUPLINGS:WIDTH` or `vae:LATENTxWIDTH,…`.
 ///
 /// ```
 /// use elbo::density::PriorKind;
@@ -26,10 +27,12 @@ pub enum PriorKind {
     /// N(0, I) at the end of a learned [flow](crate::flow::CouplingFlow): its affine couplings, and the hidden units of each
     /// coupling's net, if they are given.
     Flow(usize, Option<usize>),
+    /// A VAE over the latents: more stochastic layers (Burda, Grosse and Salakhutdinov 2016).
+    Stacked(Levels),
 }
 
 /// The names, as errors list them.
-const NAMES: [&str; 4] = ["standard", "mixture:COMPONENTS", "vamp:COMPONENTS", "flow:COUPLINGS"];
+const NAMES: [&str; 5] = ["standard", "mixture:COMPONENTS", "vamp:COMPONENTS", "flow:COUPLINGS", "vae:LATENTxWIDTH"];
 
 /// More components than anyone means: each of them is weighed for each latent.
 const MOST_COMPONENTS: usize = 1 << 16;
@@ -48,7 +51,7 @@ impl PriorKind {
     /// Components of a mixture; 0 of none.
     pub fn components(self) -> usize {
         match self {
-            PriorKind::StandardNormal | PriorKind::Flow(..) => 0,
+            PriorKind::StandardNormal | PriorKind::Flow(..) | PriorKind::Stacked(_) => 0,
             PriorKind::Mixture(count) | PriorKind::Vamp(count) => count,
         }
     }
@@ -61,6 +64,10 @@ impl PriorKind {
             }
             _ => None,
         }
+    }
+    /// The levels of more stochastic layers; none of other priors.
+    pub fn levels(self) -> Option<Levels> {
+        if let PriorKind::Stacked(levels) = self { Some(levels) } else { None }
     }
     /// Parameters of its own, for rows of `inputs` columns and `latent` latents; `usize::MAX` if there are too many to
     /// count.
@@ -76,12 +83,16 @@ impl PriorKind {
                 let unit = half.saturating_mul(3).saturating_add(1);
                 unit.saturating_mul(width).saturating_add(half.saturating_mul(2)).saturating_mul(couplings)
             }
+            PriorKind::Stacked(levels) => levels.parameters(latent),
         }
     }
     /// Numbers that a step keeps for each sample of `latent` latents, in about; those of mixtures are counted by component.
     pub fn activations(self, latent: usize) -> usize {
         let of = |(couplings, width): (usize, usize)| (6 * latent).saturating_add(2 * width).saturating_mul(couplings);
-        self.flow(latent).map_or(0, of)
+        match self {
+            PriorKind::Stacked(levels) => levels.activations(latent),
+            _ => self.flow(latent).map_or(0, of),
+        }
     }
     /// Whether it can be over so many latents.
     ///
@@ -127,6 +138,7 @@ impl fmt::Display for PriorKind {
             PriorKind::Vamp(count) => write!(f, "vamp:{count}"),
             PriorKind::Flow(couplings, None) => write!(f, "flow:{couplings}"),
             PriorKind::Flow(couplings, Some(width)) => write!(f, "flow:{couplings}:{width}"),
+            PriorKind::Stacked(levels) => write!(f, "vae:{levels}"),
         }
     }
 }
@@ -148,6 +160,7 @@ impl FromStr for PriorKind {
                 let width = width.map(|w| number_of("hidden units", w, "flow:4:64")).transpose()?;
                 PriorKind::Flow(number_of("couplings", couplings, "flow:4")?, width)
             }
+            Some(("vae", levels)) => PriorKind::Stacked(Levels::parse(levels, text)?),
             _ => return Err(unknown("prior", text, &NAMES)),
         };
         kind.check()?;

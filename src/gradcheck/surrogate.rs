@@ -39,7 +39,7 @@ impl<'a> Surrogate<'a> {
         let mut fixed = Block::new(vae, rows, samples);
         fixed.rows = rows;
         fixed.load(isa, 0, fill);
-        draw.fill(0, 0, samples, rows, &mut fixed.eps);
+        fixed.draw(draw, 0, 0);
         let moving = fixed.clone();
         let table = vae.components(isa, params);
         vae.forward_for(isa, params, &mut fixed, estimator, table.as_ref());
@@ -88,6 +88,13 @@ impl<'a> Surrogate<'a> {
                 vae.log_densities(isa, &self.params, moving, None);
                 sum += through(&moving.terms.log_pz, &w.log_pz);
                 vae.log_densities(isa, p, fixed, None);
+                sum += direct(&fixed.terms.log_pz, &w.log_pz);
+            }
+            _ if vae.stacked_prior().is_some() => {
+                // Its encoders are of the inference network: they follow the path, and stay where the generative one moves.
+                vae.log_densities(isa, &vae.with_prior_encoders(&self.params, p), moving, None);
+                sum += through(&moving.terms.log_pz, &w.log_pz);
+                vae.log_densities(isa, &vae.with_prior_encoders(p, &self.params), fixed, None);
                 sum += direct(&fixed.terms.log_pz, &w.log_pz);
             }
             _ => {

@@ -10,7 +10,7 @@
 //! it depends neither on blocks nor on threads. The weights pass then finds them among the other blocks: a pseudo-input is one more
 //! row for the encoder. A component's own parameters are row c of a slot, whose gradient is `1_cᵀ dY`.
 
-use super::{Block, FlowSampler, Vae, VaeConfig, split};
+use super::{Block, FlowSampler, StackedSampler, Vae, VaeConfig, split};
 use crate::density::{ComponentGrad, Components, Prior, PriorKind};
 use crate::layer::{Gradient, Init, Layer};
 use crate::tensor::profile::{Stage, lap};
@@ -41,7 +41,7 @@ impl MixturePrior {
     pub(super) fn new(config: &VaeConfig, layout: &mut Layout) -> Option<Self> {
         let (count, latent) = (config.prior.components(), config.latent);
         let source = layout.without_input_gradient(|l| match config.prior {
-            PriorKind::StandardNormal | PriorKind::Flow(..) => None,
+            PriorKind::StandardNormal | PriorKind::Flow(..) | PriorKind::Stacked(_) => None,
             // Standard normal draws of means, for components to differ from the start.
             PriorKind::Mixture(_) => Some(Source::Learned {
                 means: l.weight("means", count, latent, Init::Normal(1.0)),
@@ -97,6 +97,8 @@ pub enum PriorSampler<'m, F> {
     Mixture(Components<F>),
     /// N(0, I) through a flow's inverse.
     Flow(FlowSampler<'m, F>),
+    /// N(0, I) through decoders, from the top level down.
+    Stacked(StackedSampler<'m, F>),
 }
 
 impl<F: Real> PriorSampler<'_, F> {
@@ -105,7 +107,7 @@ impl<F: Real> PriorSampler<'_, F> {
         self.sample_at(1.0, rng, out);
     }
     /// One draw with deviations multiplied by a temperature: z = μ + T σ ε, of the same noise at every T; of a flow,
-    /// z = f⁻¹(T ε).
+    /// z = f⁻¹(T ε); of more stochastic layers, at each of them.
     pub fn sample_at(&self, temperature: f64, rng: &mut ChaCha8Rng, out: &mut [F]) {
         match self {
             PriorSampler::StandardNormal => {
@@ -114,6 +116,7 @@ impl<F: Real> PriorSampler<'_, F> {
             }
             PriorSampler::Mixture(components) => components.sample_at(temperature, rng, out),
             PriorSampler::Flow(flow) => flow.sample_at(temperature, rng, out),
+            PriorSampler::Stacked(stacked) => stacked.sample_at(temperature, rng, out),
         }
     }
 }

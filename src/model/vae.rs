@@ -5,7 +5,7 @@
 //!     dη ← ∂T ← dz ← decoder ← dη_x ← w · ∂ log p(x|z)              dη ← w · ∂ KL
 //! ```
 
-use super::{Block, FlowPrior, Heads, Hidden, MixturePrior, Norm, VaeConfig};
+use super::{Block, FlowPrior, Heads, Hidden, MixturePrior, Norm, StackedPrior, VaeConfig};
 use crate::density::{AnyLikelihood, Components, DiagonalGaussian, Posterior, Prior, PriorKind, StandardNormal};
 use crate::error::Result;
 use crate::estimator::{Batch, Estimator};
@@ -13,7 +13,7 @@ use crate::layer::{
     Activation, AnyLayer, Cache, Chain, Concat, Dense, Dropout, Gated, Gradient, Layer, LayerNorm, Residual, Sides,
 };
 use crate::tensor::profile::{Stage, lap};
-use crate::tensor::{Buffer, Entry, Isa, Layout, Mat, Params, Real, Slot};
+use crate::tensor::{Entry, Isa, Layout, Mat, Params, Real, Slot};
 use std::sync::Arc;
 
 /// What the first of a step's [stages](Vae::stages) is called.
@@ -33,9 +33,12 @@ pub struct Vae {
     pub(super) mixture: Option<MixturePrior>,
     /// The same.
     pub(super) flow_prior: Option<FlowPrior>,
+    /// The same.
+    pub(super) stacked_prior: Option<StackedPrior>,
 }
 
-fn hidden(config: &VaeConfig, layout: &mut Layout, inputs: usize, outputs: usize) -> Arc<dyn AnyLayer> {
+/// A hidden layer of the kind that the configuration names.
+pub(super) fn hidden(config: &VaeConfig, layout: &mut Layout, inputs: usize, outputs: usize) -> Arc<dyn AnyLayer> {
     let mut dense =
         |activation| -> Arc<dyn AnyLayer> { Arc::new(Dense::new(layout, inputs, outputs, activation, config.init)) };
     let (layer, last): (Arc<dyn AnyLayer>, _) = match (config.layer, config.norm) {
@@ -93,6 +96,16 @@ fn decoder(config: &VaeConfig, layout: &mut Layout, outputs: usize) -> Chain {
     Chain::new(layers)
 }
 
+/// What the layers of a chain but the last left in a forward pass, with their names.
+pub(super) fn inner<'a, F: Real>(
+    name: &str,
+    chain: &Chain,
+    cache: &'a Cache<F>,
+    rows: usize,
+) -> impl Iterator<Item = (String, Mat<'a, F>)> {
+    chain.inner(cache).iter().enumerate().map(move |(i, y)| (format!("layer {name}.{i}"), y.rows(rows)))
+}
+
 impl Vae {
     /// The network of a configuration.
     ///
@@ -107,6 +120,7 @@ impl Vae {
         let likelihood = layout.scope("likelihood", |l| config.likelihood.build(l, config.inputs));
         let mixture = layout.scope("prior", |l| MixturePrior::new(config, l));
         let flow_prior = layout.scope("prior", |l| FlowPrior::new(config, l));
+        let stacked_prior = layout.scope("prior", |l| StackedPrior::new(config, l));
         Ok(Vae {
             config: config.clone(),
             layout,
@@ -117,6 +131,7 @@ impl Vae {
             prior: StandardNormal::new(config.latent),
             mixture,
             flow_prior,
+            stacked_prior,
         })
     }
     /// What it was built from.
@@ -135,7 +150,7 @@ impl Vae {
     pub fn posterior(&self) -> &DiagonalGaussian {
         &self.posterior
     }
-    /// p(z), unless it is a [mixture](Self::mixture) or a [flow](Self::flow_prior).
+    /// p(z), unless it is a [mixture](Self::mixture), a [flow](Self::flow_prior) or [a VAE](Self::stacked_prior).
     pub fn prior(&self) -> &StandardNormal {
         &self.prior
     }
@@ -146,6 +161,10 @@ impl Vae {
     /// p(z), where it is a flow.
     pub fn flow_prior(&self) -> Option<&FlowPrior> {
         self.flow_prior.as_ref()
+    }
+    /// p(z), where it has more stochastic layers.
+    pub fn stacked_prior(&self) -> Option<&StackedPrior> {
+        self.stacked_prior.as_ref()
     }
     /// Multiplications and additions of one training step per example: three products a weight, two for the first
     /// layer, whose input's gradient nobody needs. What a mixture prior's components cost is left out.
@@ -259,7 +278,10 @@ impl Vae {
         let of_likelihood = || F::likelihood(&*self.likelihood).gradient(slot, many, &b.likelihood);
         let of_prior = || self.mixture.as_ref().and_then(|mixture| mixture.gradient(slot, b));
         let of_flow = || self.flow_prior.as_ref().and_then(|prior| prior.gradient(slot, many, &b.flow_prior));
-        match of_encoder().or_else(of_decoder).or_else(of_likelihood).or_else(of_prior).or_else(of_flow) {
+        let of_levels =
+            || self.stacked_prior.as_ref().and_then(|prior| prior.gradient(slot, b.z.rows(many), &b.levels));
+        let of_priors = || of_prior().or_else(of_flow).or_else(of_levels);
+        match of_encoder().or_else(of_decoder).or_else(of_likelihood).or_else(of_priors) {
             Some(gradient) => gradient,
             None => panic!("parameter {} belongs to no part of the model", slot.index()),
         }
@@ -267,19 +289,16 @@ impl Vae {
 
     /// What each stage of a forward pass left in a block, in order, with its name.
     pub(crate) fn stages<'a, F: Real>(&self, b: &'a Block<F>) -> Vec<(String, Mat<'a, F>)> {
-        let chain = |name: &str, chain: &Chain, cache: &'a Cache<F>, rows: usize| {
-            let named = |(i, y): (usize, &'a Buffer<F>)| (format!("layer {name}.{i}"), y.rows(rows));
-            chain.inner(cache).iter().enumerate().map(named).collect::<Vec<_>>()
-        };
         let (n, latent) = (b.rows, self.config.latent);
         let mut stages = vec![(DATA.to_owned(), b.x.rows(n))];
-        stages.extend(chain("encoder", &self.encoder, &b.encoder, n));
+        stages.extend(inner("encoder", &self.encoder, &b.encoder, n));
         stages.push(("the encoder's mean".to_owned(), b.eta.rows(n).columns(0, latent)));
         stages.push(("the encoder's log-variance".to_owned(), b.eta.rows(n).columns(latent, latent)));
         stages.push(("the sampled latent".to_owned(), b.z.rows(b.many())));
         let flow = self.flow_prior.as_ref().map(|prior| prior.output(b.many(), &b.flow_prior));
         stages.extend(flow.map(|y| ("the prior's flow".to_owned(), y)));
-        stages.extend(chain("decoder", &self.decoder, &b.decoder, b.many()));
+        stages.extend(self.stacked_prior.iter().flat_map(|prior| prior.stages(b.many(), &b.levels)));
+        stages.extend(inner("decoder", &self.decoder, &b.decoder, b.many()));
         stages.push(("the decoder's last layer".to_owned(), b.out.rows(b.many())));
         stages
     }
@@ -289,6 +308,7 @@ impl Vae {
         self.encoder.kinks(b.rows, &b.eta, &b.encoder, sides);
         self.posterior.kinks(b.eta.rows(b.rows), sides);
         self.decoder.kinks(b.many(), &b.out, &b.decoder, sides);
+        self.stacked_prior.iter().for_each(|prior| prior.kinks(b.many(), &b.levels, sides));
         F::likelihood(&*self.likelihood).kinks(b.x.rows(b.rows), b.out.rows(b.many()), sides);
     }
 }

@@ -129,6 +129,7 @@ impl TrainConfig {
         Ok(objective.with_capacity(Some(nats)))
     }
     fn base_objective(&self) -> Result<Objective> {
+        self.vae.check_gradient(self.gradient)?;
         self.objective.build(self.samples, self.gradient, self.free_bits, self.vae.closed_form())
     }
     /// The objective at a step, of batches drawn from `examples` rows, with its penalty: its capacity may still be rising.

@@ -74,7 +74,7 @@ settings! {
     heads: String,
     /// p(x|z), such as "bernoulli" or "gaussian:0.1".
     likelihood: String,
-    /// p(z): "standard", "mixture:COMPONENTS", "vamp:COMPONENTS" or "flow:COUPLINGS".
+    /// p(z): "standard", "mixture:COMPONENTS", "vamp:COMPONENTS", "flow:COUPLINGS" or "vae:LATENTxWIDTH,…".
     prior: String,
     /// Two numbers between which the posterior's log-variances are kept.
     log_variance: [f64; 2],

@@ -4,6 +4,7 @@ mod bias;
 mod flow_prior;
 mod gradients;
 mod priors;
+mod stacked_prior;
 mod training;
 mod values;
 
