@@ -40,8 +40,9 @@ pub struct Network {
     #[arg(long, help_heading = "Network", value_name = "NAME")]
     likelihood: Option<String>,
     /// p(z): standard, mixture:COMPONENTS (learned), vamp:COMPONENTS (posteriors of learned pseudo-inputs), flow:COUPLINGS (a
-    /// normalizing flow; flow:COUPLINGS:WIDTH also says how wide its nets are), or exemplar:DRAWN:NEAREST (around the training
-    /// rows: so many drawn a step, the nearest of them to each row)
+    /// normalizing flow; flow:COUPLINGS:WIDTH also says how wide its nets are), exemplar:DRAWN:NEAREST (around the training
+    /// rows: so many drawn a step, the nearest of them to each row) or vae:LATENTxWIDTH,… (more stochastic layers, up to four:
+    /// each of LATENT latents, with two hidden layers of WIDTH units to and from those below)
     #[arg(long, help_heading = "Network", value_name = "NAME")]
     prior: Option<String>,
     /// q(z|x): diagonal, full (any covariance), planar:STEPS or iaf:STEPS (flows on the diagonal one)

@@ -1,12 +1,13 @@
 //! Which prior, as a configuration names it.
 
+use super::Levels;
 use crate::error::{Error, Result};
 use crate::nearest::unknown;
 use std::fmt;
 use std::str::FromStr;
 
 /// The prior's configuration; it reads and prints as `standard`, `mixture:COMPONENTS`, `vamp:COMPONENTS`, `flow:COUPLINGS`,
-/// `flow:COUPLINGS:WIDTH`, `exemplar:DRAWN` or `exemplar:DRAWN:NEAREST`.
+/// `flow:COUPLINGS:WIDTH`, `exemplar:DRAWN`, `exemplar:DRAWN:NEAREST` or `vae:LATENTxWIDTH,…`.
 ///
 /// ```
 /// use elbo::density::PriorKind;
@@ -33,11 +34,19 @@ pub enum PriorKind {
         /// How many of them each row of the batch has encoded, those nearest to it; without a number, all are.
         nearest: Option<usize>,
     },
+    /// A VAE over the latents: more stochastic layers (Burda, Grosse and Salakhutdinov 2016).
+    Stacked(Levels),
 }
 
 /// The names, as errors list them.
-const NAMES: [&str; 5] =
-    ["standard", "mixture:COMPONENTS", "vamp:COMPONENTS", "flow:COUPLINGS", "exemplar:DRAWN:NEAREST"];
+const NAMES: [&str; 6] = [
+    "standard",
+    "mixture:COMPONENTS",
+    "vamp:COMPONENTS",
+    "flow:COUPLINGS",
+    "exemplar:DRAWN:NEAREST",
+    "vae:LATENTxWIDTH",
+];
 
 /// More components than anyone means: each of them is weighed for each latent.
 const MOST_COMPONENTS: usize = 1 << 16;
@@ -62,7 +71,7 @@ impl PriorKind {
     /// Components of a mixture; 0 of none, and of exemplars, which come with the data.
     pub fn components(self) -> usize {
         match self {
-            PriorKind::StandardNormal | PriorKind::Flow(..) | PriorKind::Exemplar { .. } => 0,
+            PriorKind::StandardNormal | PriorKind::Flow(..) | PriorKind::Exemplar { .. } | PriorKind::Stacked(_) => 0,
             PriorKind::Mixture(count) | PriorKind::Vamp(count) => count,
         }
     }
@@ -83,6 +92,10 @@ impl PriorKind {
             _ => None,
         }
     }
+    /// The levels of more stochastic layers; none of other priors.
+    pub fn levels(self) -> Option<Levels> {
+        if let PriorKind::Stacked(levels) = self { Some(levels) } else { None }
+    }
     /// Parameters of its own, for rows of `inputs` columns and `latent` latents; `usize::MAX` if there are too many to
     /// count.
     pub fn parameters(self, inputs: usize, latent: usize) -> usize {
@@ -98,12 +111,16 @@ impl PriorKind {
                 unit.saturating_mul(width).saturating_add(half.saturating_mul(2)).saturating_mul(couplings)
             }
             PriorKind::Exemplar { .. } => 1,
+            PriorKind::Stacked(levels) => levels.parameters(latent),
         }
     }
     /// Numbers that a step keeps for each sample of `latent` latents, in about; those of mixtures are counted by component.
     pub fn activations(self, latent: usize) -> usize {
         let of = |(couplings, width): (usize, usize)| (6 * latent).saturating_add(2 * width).saturating_mul(couplings);
-        self.flow(latent).map_or(0, of)
+        match self {
+            PriorKind::Stacked(levels) => levels.activations(latent),
+            _ => self.flow(latent).map_or(0, of),
+        }
     }
     /// Whether it can be over so many latents.
     ///
@@ -161,6 +178,7 @@ impl fmt::Display for PriorKind {
             PriorKind::Flow(couplings, Some(width)) => write!(f, "flow:{couplings}:{width}"),
             PriorKind::Exemplar { drawn, nearest: None } => write!(f, "exemplar:{drawn}"),
             PriorKind::Exemplar { drawn, nearest: Some(nearest) } => write!(f, "exemplar:{drawn}:{nearest}"),
+            PriorKind::Stacked(levels) => write!(f, "vae:{levels}"),
         }
     }
 }
@@ -187,6 +205,7 @@ impl FromStr for PriorKind {
                 let (drawn, nearest) = numbers.split_once(':').map_or((numbers, None), |(m, k)| (m, Some(k)));
                 PriorKind::Exemplar { drawn: of(drawn)?, nearest: nearest.map(of).transpose()? }
             }
+            Some(("vae", levels)) => PriorKind::Stacked(Levels::parse(levels, text)?),
             _ => return Err(unknown("prior", text, &NAMES)),
         };
         kind.check()?;

@@ -44,7 +44,7 @@ impl<'a> Surrogate<'a> {
         let mut fixed = Block::new(vae, rows, samples);
         fixed.rows = rows;
         fixed.load(isa, 0, fill);
-        draw.fill(0, 0, samples, rows, &mut fixed.eps);
+        fixed.draw(draw, 0, 0);
         vae.leave_out(draw, 0, &mut fixed);
         let moving = fixed.clone();
         let (table, components, others) = ws.prior();
@@ -104,6 +104,13 @@ impl<'a> Surrogate<'a> {
                 sum += through(out, &w.log_pz);
                 vae.conditional_log_prob(fixed.z.rows(many), moving, out);
                 sum += direct(out, &w.log_pz);
+            }
+            _ if vae.stacked_prior().is_some() => {
+                // Its encoders are of the inference network: they follow the path, and stay where the generative one moves.
+                vae.log_densities(isa, &vae.with_prior_encoders(&self.params, p), moving, None);
+                sum += through(&moving.terms.log_pz, &w.log_pz);
+                vae.log_densities(isa, &vae.with_prior_encoders(p, &self.params), fixed, None);
+                sum += direct(&fixed.terms.log_pz, &w.log_pz);
             }
             _ => {
                 vae.prior().log_prob(isa, moving.z.rows(many), out);

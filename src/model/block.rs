@@ -2,7 +2,7 @@
 
 use super::condition::{Given, seen};
 use super::coupled::Pull;
-use super::{Corruption, Draw, Vae};
+use super::{Corruption, Draw, LevelCache, Vae};
 use crate::density::LeaveOut;
 use crate::estimator::{Terms, Weights};
 use crate::layer::Cache;
@@ -46,6 +46,8 @@ pub struct Block<F> {
     pub(super) d_prior: Vec<Buffer<F>>,
     /// Of a flow prior, (n·k, L).
     pub(super) flow_prior: Cache<F>,
+    /// Of a prior of more stochastic layers, its levels.
+    pub(super) levels: Vec<LevelCache<F>>,
     /// What a penalty of the batch says of this block.
     pub(super) pull: Pull,
     /// What the estimator sees of this block.
@@ -95,6 +97,7 @@ impl<F: Real> Block<F> {
             chosen: Input::new(components, count),
             d_prior: vae.mixture.map_or_else(Vec::new, |mixture| mixture.grads(components)),
             flow_prior: vae.flow_prior.as_ref().map_or_else(Cache::default, |prior| prior.cache(many)),
+            levels: vae.stacked_prior.as_ref().map_or_else(Vec::new, |prior| prior.cache(many)),
             pull: Pull::default(),
             terms: Terms::new(capacity, samples, parts),
             weights: Weights::new(capacity, samples, parts),
@@ -136,6 +139,27 @@ impl<F: Real> Block<F> {
             // Of a conditional model, x itself is multiplied by nothing.
             let input = if self.given.is_some() { self.seen.as_mut() } else { Some(&mut self.x) };
             input.into_iter().for_each(|input| input.find_zeros(isa, self.rows));
+        }
+    }
+    /// Draws the noise of its latents, at every level; `first` is the batch's row that it begins with, and `sample` the first
+    /// sample of each.
+    pub(crate) fn draw(&mut self, draw: &Draw, first: usize, sample: usize) {
+        let (rows, samples) = (self.rows, self.samples);
+        let levels = self.levels.iter_mut().map(LevelCache::eps);
+        for (level, eps) in [&mut self.eps].into_iter().chain(levels).enumerate() {
+            draw.fill_level(level, first, sample, samples, rows, eps);
+        }
+    }
+    /// Gives every row the noise `point`, the columns of all levels one after the other, times `sign`.
+    pub(super) fn repeat_noise(&mut self, mut point: &[f64], sign: f64) {
+        let many = self.many();
+        for eps in [&mut self.eps].into_iter().chain(self.levels.iter_mut().map(LevelCache::eps)) {
+            let (of_level, rest) = point.split_at(eps.cols());
+            let mut eps = eps.rows_mut(many);
+            for r in 0..many {
+                eps.row(r).iter_mut().zip(of_level).for_each(|(eps, e)| *eps = F::from_f64(sign * e));
+            }
+            point = rest;
         }
     }
     /// The encoder's input, (n, D), or (n, D + C) of a conditional model.

@@ -15,10 +15,14 @@ impl Vae {
         let rng =
             |row: usize, sample: usize| draw.noise.rng(Stream::Dropout, draw.step, (first + row) as u64, sample as u64);
         for r in 0..b.rows {
-            // The encoder's draws, then one generator for each sample of the decoder.
+            // The encoder's draws, then one generator for each sample of the decoder, and of the prior's nets after it.
             self.encoder.renew(r, Some(&mut rng(r, 0)), &mut b.encoder);
             for k in 0..b.samples {
-                self.decoder.renew(r * b.samples + k, Some(&mut rng(r, 1 + k)), &mut b.decoder);
+                let (row, mut rng) = (r * b.samples + k, rng(r, 1 + k));
+                self.decoder.renew(row, Some(&mut rng), &mut b.decoder);
+                if let Some(prior) = &self.stacked_prior {
+                    prior.renew(row, Some(&mut rng), &mut b.levels);
+                }
             }
         }
         lap(Stage::Noise, None);
@@ -29,6 +33,9 @@ impl Vae {
             return;
         }
         (0..b.rows).for_each(|r| self.encoder.renew(r, None, &mut b.encoder));
-        (0..b.many()).for_each(|r| self.decoder.renew(r, None, &mut b.decoder));
+        for r in 0..b.many() {
+            self.decoder.renew(r, None, &mut b.decoder);
+            self.stacked_prior.iter().for_each(|prior| prior.renew(r, None, &mut b.levels));
+        }
     }
 }

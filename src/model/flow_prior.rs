@@ -30,7 +30,7 @@ use rand_distr::StandardNormal;
 use std::sync::{Arc, OnceLock};
 
 /// Points of the quadrature, without their negatives.
-const POINTS: usize = 16;
+pub(super) const POINTS: usize = 16;
 
 /// p(z) of a flow with a standard normal at its end. It starts as N(0, I).
 ///
@@ -48,7 +48,7 @@ pub struct FlowPrior {
 const U: usize = 0;
 
 /// Draws of each latent, with a mean square of 1.
-fn points(latent: usize) -> Vec<f64> {
+pub(super) fn points(latent: usize) -> Vec<f64> {
     let noise = Noise::new(0);
     let mut points: Vec<f64> = (0..POINTS as u64)
         .flat_map(|s| {
@@ -117,6 +117,10 @@ impl FlowPrior {
     pub fn gradient<'a, F: Real>(&self, slot: Slot, rows: usize, cache: &'a Cache<F>) -> Option<Gradient<'a, F>> {
         self.flow.gradient(slot, rows, &cache.children[0])
     }
+    /// The points of the quadrature, (16, L).
+    pub(super) fn points(&self) -> &[f64] {
+        self.points.get_or_init(|| points(self.latent))
+    }
     /// f(z) of the rows that [`log_prob`](Self::log_prob) was of.
     pub(super) fn output<'a, F: Real>(&self, rows: usize, cache: &'a Cache<F>) -> Mat<'a, F> {
         cache.buffers[U].rows(rows)
@@ -156,18 +160,15 @@ impl<'m, F: Real> FlowSampler<'m, F> {
 }
 
 impl Vae {
-    /// The KL of each row to a flow prior by the quadrature of this file's page, from `eta`; the latents of the block, one a
-    /// row, are overwritten.
-    pub(super) fn kl_at_points<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>, prior: &FlowPrior) {
+    /// The KL of each row by the quadrature of this file's page, from `eta` and `points`, (16, columns of noise); the latents of
+    /// the block, one a row, are overwritten.
+    pub(super) fn kl_at_points<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>, points: &[f64]) {
         let (n, share) = (b.rows, 1.0 / (2 * POINTS) as f64);
         debug_assert_eq!(b.samples, 1);
         (0..n).for_each(|r| b.terms.kl.rows_mut(n).row(r)[0] = F::ZERO);
-        let points = prior.points.get_or_init(|| points(prior.latent));
-        for (point, sign) in points.chunks(prior.latent).flat_map(|point| [(point, 1.0), (point, -1.0)]) {
-            let mut eps = b.eps.rows_mut(n);
-            for r in 0..n {
-                eps.row(r).iter_mut().zip(point).for_each(|(eps, e)| *eps = F::from_f64(sign * e));
-            }
+        let points = points.chunks(points.len() / POINTS);
+        for (point, sign) in points.flat_map(|point| [(point, 1.0), (point, -1.0)]) {
+            b.repeat_noise(point, sign);
             self.sample(isa, p, b);
             self.log_densities(isa, p, b, None);
             for r in 0..n {

@@ -139,7 +139,7 @@ impl<F: Real> Inference<'_, F> {
             for s in (0..samples).step_by(SAMPLES) {
                 let b = &mut sampled.block;
                 b.samples = SAMPLES.min(samples - s);
-                draw.fill(first, s, b.samples, b.rows, &mut b.eps);
+                b.draw(draw, first, s);
                 lap(Stage::Noise, None);
                 vae.sample(isa, p, b);
                 vae.decode(isa, p, b);

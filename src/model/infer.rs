@@ -1,7 +1,7 @@
 //! A trained model at work: encode, decode and score, in blocks of rows on every thread.
 
 use super::importance::Sampled;
-use super::{Block, Corruption, Draw, FlowSampler, PriorSampler, PriorTable, Stats, Vae, threads_used};
+use super::{Block, Corruption, Draw, FlowSampler, PriorSampler, PriorTable, StackedSampler, Stats, Vae, threads_used};
 use crate::estimator::Estimator;
 use crate::tensor::{Exec, Isa, Par, Params, Precision, Real};
 use elbo_kernels::par::for_each_mut;
@@ -17,7 +17,7 @@ pub struct Score {
     /// −log p(x | z), in nats.
     pub reconstruction: f64,
     /// KL(q(z|x) ‖ p(z)), in nats. Without draws, [an upper bound](crate::density::Components::kl_bound) on it of a mixture prior, and
-    /// [an estimate](super::FlowPrior) of a flow.
+    /// an estimate of a [flow](super::FlowPrior) or of [more stochastic layers](super::StackedPrior).
     pub kl: f64,
 }
 
@@ -200,7 +200,10 @@ impl<'m, F: Real> Inference<'m, F> {
             (Some(PriorTable::Components(components)), _) => PriorSampler::Mixture(components),
             (Some(PriorTable::Exemplars(exemplars)), _) => PriorSampler::Exemplars(exemplars),
             (None, Some(prior)) => PriorSampler::Flow(FlowSampler::new(prior, self.params, self.ex.isa())),
-            (None, None) => PriorSampler::StandardNormal,
+            (None, None) => match self.vae.stacked_prior() {
+                Some(prior) => PriorSampler::Stacked(StackedSampler::new(prior, self.params, self.ex.isa())),
+                None => PriorSampler::StandardNormal,
+            },
         }
     }
 
@@ -342,7 +345,7 @@ impl<'m, F: Real> Inference<'m, F> {
         let (seen, mut stats) = (self.seen, Stats::new(vae.kl_parts()));
         let pass = |first, b: &mut Block<F>| {
             seen.load(isa, b, first, fill);
-            draw.fill(first, 0, 1, b.rows, &mut b.eps);
+            b.draw(draw, first, 0);
             vae.forward_any(isa, p, b, table);
             vae.log_px(isa, p, b);
         };
@@ -374,7 +377,7 @@ impl<'m, F: Real> Inference<'m, F> {
         let (table, mut stats) = (self.table.as_ref(), Stats::new(vae.kl_parts()));
         let pass = |first, b: &mut Block<F>| {
             seen.load(isa, b, first, fill);
-            draw.fill(first, 0, samples, b.rows, &mut b.eps);
+            b.draw(draw, first, 0);
             vae.forward_for(isa, p, b, estimator, table);
             vae.log_px(isa, p, b);
         };

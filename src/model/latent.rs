@@ -4,7 +4,7 @@
 //! dz = path · (decoder's dz + log_pz · ∂ log p(z)/∂z)          dη = ∂T(dz) + (path · log_qz) ∂ log q through z + score · ∂ log q at z
 //! ```
 
-use super::{Block, PriorTable, Vae};
+use super::{Block, PriorTable, StackedPrior, Vae};
 use crate::density::Prior;
 use crate::estimator::Estimator;
 use crate::tensor::profile::{Stage, lap};
@@ -82,16 +82,23 @@ impl Vae {
             }
             (None, Some(flow)) => flow.log_prob(isa, p, z, log_pz, &mut b.flow_prior),
             (None, None) if self.conditional.is_some() => self.conditional_log_pz(b),
-            (None, None) => self.prior.log_prob(isa, z, log_pz),
+            (None, None) => match &self.stacked_prior {
+                Some(stacked) => stacked.log_prob(isa, p, z, log_pz, &mut b.levels),
+                None => self.prior.log_prob(isa, z, log_pz),
+            },
         }
         let log_qz = &mut b.terms.log_qz[..many];
         self.posterior.log_prob_of(b.eta.rows(n), b.eps.rows(many), &b.log_det, log_qz);
     }
     /// The KL of each row without a draw: in closed form, its upper bound of a [mixture](crate::density::Components::kl_bound), or its
-    /// estimate of a [flow](super::FlowPrior), which spends the latents of the block.
+    /// estimate of a [flow](super::FlowPrior) or of [more stochastic layers](super::StackedPrior), which spends the latents of
+    /// the block.
     pub(crate) fn kl_for<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>, table: Option<&PriorTable<F>>) {
         if let Some(flow) = &self.flow_prior {
-            return self.kl_at_points(isa, p, b, flow);
+            return self.kl_at_points(isa, p, b, flow.points());
+        }
+        if let Some(stacked) = &self.stacked_prior {
+            return self.kl_at_points(isa, p, b, stacked.points());
         }
         let (n, latent) = (b.rows, self.config().latent);
         let Some(table) = table else { return self.kl(isa, b) };
@@ -122,6 +129,10 @@ impl Vae {
             // Like the decoder: it goes back with the weights of its own parameters, and the path is still to come.
             flow.log_prob_grad(isa, p, &b.weights.log_pz[..many], b.dz.rows_mut(many), &mut b.flow_prior);
         }
+        if let Some(stacked) = &self.stacked_prior {
+            let (w, z, dz) = (&b.weights, b.z.rows(many), b.dz.rows_mut(many));
+            stacked.decoders_grad(isa, p, &w.log_pz[..many], &w.path, z, dz, &mut b.levels);
+        }
         let (w, mut dz) = (&mut b.weights, b.dz.rows_mut(many));
         for i in 0..many {
             let path = w.path[i];
@@ -135,7 +146,13 @@ impl Vae {
             (Some(table), _) => table.log_prob_grad(z, b.shares.rows(many), &w.path, dz),
             (None, Some(_)) => {}
             (None, None) if self.conditional.is_some() => self.conditional_log_pz_grad(b),
-            (None, None) => self.prior.log_prob_grad(isa, z, &w.path, dz),
+            (None, None) => match &self.stacked_prior {
+                Some(stacked) => {
+                    StackedPrior::assert_plain(&w.score[..many], &w.log_qz);
+                    stacked.encoders_grad(isa, p, &w.path[..many], z, dz, &mut b.levels);
+                }
+                None => self.prior.log_prob_grad(isa, z, &w.path, dz),
+            },
         }
         let (eta, eps) = (b.eta.rows(n), b.eps.rows(many));
         let mut d_eta = b.d_eta.rows_mut(n);

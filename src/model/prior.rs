@@ -11,7 +11,7 @@
 //! it depends neither on blocks nor on threads. The weights pass then finds them among the other blocks: a pseudo-input is one more
 //! row for the encoder. A component's own parameters are row c of a slot, whose gradient is `1_cᵀ dY`.
 
-use super::{Block, FlowSampler, PriorTable, Vae, VaeConfig, split};
+use super::{Block, FlowSampler, PriorTable, StackedSampler, Vae, VaeConfig, split};
 use crate::density::{ComponentGrad, Components, Exemplars, Prior, PriorKind};
 use crate::layer::{Gradient, Init, Layer};
 use crate::tensor::profile::{Stage, lap};
@@ -44,7 +44,7 @@ impl MixturePrior {
     pub(super) fn new(config: &VaeConfig, layout: &mut Layout) -> Option<Self> {
         let (count, latent) = (config.prior.components(), config.latent);
         let source = layout.without_input_gradient(|l| match config.prior {
-            PriorKind::StandardNormal | PriorKind::Flow(..) => None,
+            PriorKind::StandardNormal | PriorKind::Flow(..) | PriorKind::Stacked(_) => None,
             // Standard normal draws of means, for components to differ from the start.
             PriorKind::Mixture(_) => Some(Source::Learned {
                 means: l.weight("means", count, latent, Init::Normal(1.0)),
@@ -110,6 +110,8 @@ pub enum PriorSampler<'m, F> {
     Flow(FlowSampler<'m, F>),
     /// Around the exemplars.
     Exemplars(Exemplars<F>),
+    /// N(0, I) through decoders, from the top level down.
+    Stacked(StackedSampler<'m, F>),
 }
 
 impl<F: Real> PriorSampler<'_, F> {
@@ -118,7 +120,7 @@ impl<F: Real> PriorSampler<'_, F> {
         self.sample_at(1.0, rng, out);
     }
     /// One draw with deviations multiplied by a temperature: z = μ + T σ ε, of the same noise at every T; of a flow,
-    /// z = f⁻¹(T ε).
+    /// z = f⁻¹(T ε); of more stochastic layers, at each of them.
     pub fn sample_at(&self, temperature: f64, rng: &mut ChaCha8Rng, out: &mut [F]) {
         match self {
             PriorSampler::StandardNormal => {
@@ -128,6 +130,7 @@ impl<F: Real> PriorSampler<'_, F> {
             PriorSampler::Mixture(components) => components.sample_at(temperature, rng, out),
             PriorSampler::Flow(flow) => flow.sample_at(temperature, rng, out),
             PriorSampler::Exemplars(exemplars) => exemplars.sample_at(temperature, rng, out),
+            PriorSampler::Stacked(stacked) => stacked.sample_at(temperature, rng, out),
         }
     }
 }

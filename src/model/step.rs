@@ -36,10 +36,24 @@ impl Draw {
     /// Fills `eps` with standard normal noise: row `r`, sample `k` of a batch whose first row is `first`. The same
     /// numbers in f32 and f64, but for rounding.
     pub fn fill<F: Real>(&self, first: usize, sample: usize, samples: usize, rows: usize, eps: &mut Buffer<F>) {
+        self.fill_level(0, first, sample, samples, rows, eps);
+    }
+    /// The same of the latents of a level: 0 is z, and further levels are those of a prior of more stochastic layers.
+    pub(super) fn fill_level<F: Real>(
+        &self,
+        level: usize,
+        first: usize,
+        sample: usize,
+        samples: usize,
+        rows: usize,
+        eps: &mut Buffer<F>,
+    ) {
         let mut eps = eps.rows_mut(rows * samples);
         for r in 0..rows {
             for k in 0..samples {
-                let mut rng = self.noise.rng(self.stream, self.step, (first + r) as u64, (sample + k) as u64);
+                // No run has as many samples: a level's sequences are its own.
+                let sequence = (sample + k) as u64 | (level as u64) << 48;
+                let mut rng = self.noise.rng(self.stream, self.step, (first + r) as u64, sequence);
                 for e in eps.row(r * samples + k) {
                     *e = F::from_f64(rng.sample(StandardNormal));
                 }
@@ -385,7 +399,7 @@ pub(super) fn load<F: Real>(
     b.load(isa, first, fill);
     b.corrupt(isa, corruption, draw, first);
     lap(Stage::Gather, None);
-    draw.fill(first, 0, b.samples, b.rows, &mut b.eps);
+    b.draw(draw, first, 0);
     lap(Stage::Noise, None);
 }
 

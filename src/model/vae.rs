@@ -6,7 +6,7 @@
 //! ```
 
 use super::condition::ConditionalPrior;
-use super::{Block, FlowPrior, Heads, Hidden, MixturePrior, ModelPosterior, Norm, PriorTable, VaeConfig};
+use super::{Block, FlowPrior, Heads, Hidden, MixturePrior, ModelPosterior, Norm, PriorTable, StackedPrior, VaeConfig};
 use crate::density::{AnyLikelihood, PosteriorKind, PriorKind, StandardNormal};
 use crate::error::Result;
 use crate::estimator::{Batch, Estimator};
@@ -14,7 +14,7 @@ use crate::layer::{
     Activation, AnyLayer, Cache, Chain, Concat, Dense, Dropout, Gated, Gradient, Layer, LayerNorm, Residual, Sides,
 };
 use crate::tensor::profile::{Stage, lap};
-use crate::tensor::{Buffer, Entry, Isa, Layout, Mat, Params, Real, Slot};
+use crate::tensor::{Entry, Isa, Layout, Mat, Params, Real, Slot};
 use ndarray::Array2;
 use std::sync::Arc;
 
@@ -36,6 +36,8 @@ pub struct Vae {
     /// Likewise.
     pub(super) flow_prior: Option<FlowPrior>,
     /// Likewise.
+    pub(super) stacked_prior: Option<StackedPrior>,
+    /// Likewise.
     pub(super) conditional: Option<ConditionalPrior>,
     /// The means of all exemplars, (N, L), where the prior is made of them and training is done.
     exemplars: Option<Arc<Array2<f32>>>,
@@ -44,7 +46,8 @@ pub struct Vae {
 /// Stages of a forward pass, with their names.
 pub(super) type Chained<'a, F> = Vec<(String, Mat<'a, F>)>;
 
-fn hidden(config: &VaeConfig, layout: &mut Layout, inputs: usize, outputs: usize) -> Arc<dyn AnyLayer> {
+/// A hidden layer of the kind that the configuration names.
+pub(super) fn hidden(config: &VaeConfig, layout: &mut Layout, inputs: usize, outputs: usize) -> Arc<dyn AnyLayer> {
     let mut dense =
         |activation| -> Arc<dyn AnyLayer> { Arc::new(Dense::new(layout, inputs, outputs, activation, config.init)) };
     let (layer, last): (Arc<dyn AnyLayer>, _) = match (config.layer, config.norm) {
@@ -109,6 +112,16 @@ fn decoder(config: &VaeConfig, layout: &mut Layout, outputs: usize) -> Chain {
     Chain::new(layers)
 }
 
+/// What the layers of a chain but the last left in a forward pass, with their names.
+pub(super) fn inner<'a, F: Real>(
+    name: &str,
+    chain: &Chain,
+    cache: &'a Cache<F>,
+    rows: usize,
+) -> impl Iterator<Item = (String, Mat<'a, F>)> {
+    chain.inner(cache).iter().enumerate().map(move |(i, y)| (format!("layer {name}.{i}"), y.rows(rows)))
+}
+
 impl Vae {
     /// The network of a configuration.
     ///
@@ -126,6 +139,7 @@ impl Vae {
         let flow_prior = layout.scope("prior", |l| FlowPrior::new(config, l));
         let posterior = layout.scope("posterior", |l| ModelPosterior::new(config, l));
         let conditional = layout.scope("prior", |l| ConditionalPrior::new(config, l));
+        let stacked_prior = layout.scope("prior", |l| StackedPrior::new(config, l));
         Ok(Vae {
             config: config.clone(),
             layout,
@@ -138,6 +152,7 @@ impl Vae {
             flow_prior,
             conditional,
             exemplars: None,
+            stacked_prior,
         })
     }
     /// The same network with what an exemplar prior keeps of its training rows: the encoder's means of all of them, (N, L), with
@@ -173,7 +188,7 @@ impl Vae {
     pub fn posterior(&self) -> &ModelPosterior {
         &self.posterior
     }
-    /// p(z), unless it is a [mixture](Self::mixture), a [flow](Self::flow_prior) or [follows the
+    /// p(z), unless it is a [mixture](Self::mixture), a [flow](Self::flow_prior), [a VAE](Self::stacked_prior) or [follows the
     /// condition](VaeConfig::conditional_prior).
     pub fn prior(&self) -> &StandardNormal {
         &self.prior
@@ -185,6 +200,10 @@ impl Vae {
     /// p(z), where it is a flow.
     pub fn flow_prior(&self) -> Option<&FlowPrior> {
         self.flow_prior.as_ref()
+    }
+    /// p(z), where it has more stochastic layers.
+    pub fn stacked_prior(&self) -> Option<&StackedPrior> {
+        self.stacked_prior.as_ref()
     }
     /// Multiplications and additions of one training step per example: three products a weight, two for the first
     /// layer, whose input's gradient nobody needs. What a mixture prior's components cost is left out.
@@ -313,9 +332,11 @@ impl Vae {
         let of_likelihood = || F::likelihood(&*self.likelihood).gradient(slot, many, &b.likelihood);
         let of_prior = || self.mixture.as_ref().and_then(|mixture| mixture.gradient(slot, b));
         let of_flow = || self.flow_prior.as_ref().and_then(|prior| prior.gradient(slot, many, &b.flow_prior));
+        let of_levels =
+            || self.stacked_prior.as_ref().and_then(|prior| prior.gradient(slot, b.z.rows(many), &b.levels));
         let of_condition = || self.conditional_gradient(slot, b);
         let of_posterior = || self.posterior.gradient(slot, many, &b.posterior);
-        let of_latents = || of_prior().or_else(of_flow).or_else(of_condition).or_else(of_posterior);
+        let of_latents = || of_prior().or_else(of_flow).or_else(of_levels).or_else(of_condition).or_else(of_posterior);
         match of_encoder().or_else(of_decoder).or_else(of_likelihood).or_else(of_latents) {
             Some(gradient) => gradient,
             None => panic!("parameter {} belongs to no part of the model", slot.index()),
@@ -324,13 +345,9 @@ impl Vae {
 
     /// What each stage of a forward pass left in a block, in order, with its name.
     pub(crate) fn stages<'a, F: Real>(&self, b: &'a Block<F>) -> Chained<'a, F> {
-        let chain = |name: &str, chain: &Chain, cache: &'a Cache<F>, rows: usize| {
-            let named = |(i, y): (usize, &'a Buffer<F>)| (format!("layer {name}.{i}"), y.rows(rows));
-            chain.inner(cache).iter().enumerate().map(named).collect::<Vec<_>>()
-        };
         let (n, latent) = (b.rows, self.config.latent);
         let mut stages = vec![(DATA.to_owned(), b.x.rows(n))];
-        stages.extend(chain("encoder", &self.encoder, &b.encoder, n));
+        stages.extend(inner("encoder", &self.encoder, &b.encoder, n));
         stages.push(("the encoder's mean".to_owned(), b.eta.rows(n).columns(0, latent)));
         stages.push(("the encoder's log-variance".to_owned(), b.eta.rows(n).columns(latent, latent)));
         if self.posterior.eta_cols() > 2 * latent {
@@ -341,7 +358,8 @@ impl Vae {
         stages.push(("the sampled latent".to_owned(), b.z.rows(b.many())));
         let flow = self.flow_prior.as_ref().map(|prior| prior.output(b.many(), &b.flow_prior));
         stages.extend(flow.map(|y| ("the prior's flow".to_owned(), y)));
-        stages.extend(chain("decoder", &self.decoder, &b.decoder, b.many()));
+        stages.extend(self.stacked_prior.iter().flat_map(|prior| prior.stages(b.many(), &b.levels)));
+        stages.extend(inner("decoder", &self.decoder, &b.decoder, b.many()));
         stages.push(("the decoder's last layer".to_owned(), b.out.rows(b.many())));
         stages
     }
@@ -352,6 +370,7 @@ impl Vae {
         self.posterior.kinks(b.eta.rows(b.rows), sides);
         self.conditional_kinks(b, sides);
         self.decoder.kinks(b.many(), &b.out, &b.decoder, sides);
+        self.stacked_prior.iter().for_each(|prior| prior.kinks(b.many(), &b.levels, sides));
         F::likelihood(&*self.likelihood).kinks(b.x.rows(b.rows), b.out.rows(b.many()), sides);
     }
 }

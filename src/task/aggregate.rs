@@ -13,7 +13,7 @@ use super::{Encoding, Examples, check_some, encode};
 use crate::density::{Exemplars, LOG_TAU, PosteriorKind};
 use crate::error::{Error, Result};
 use crate::layer::Cache;
-use crate::model::{Inference, PriorSampler};
+use crate::model::{Inference, LevelCache, PriorSampler};
 use crate::tensor::{Buffer, Exec, Isa, Noise, Stream};
 use elbo_kernels::par::for_each_mut;
 use elbo_kernels::sweep::softmax_log_prob;
@@ -29,6 +29,8 @@ const BLOCK: usize = 16;
 /// How the KL of N rows to the prior falls into parts, in nats per example. All are estimated from the same draws, so that
 /// they add up to rounding.
 ///
+/// Of a prior of more stochastic layers, log p(z) is [its bound](crate::model::StackedSampler::bound).
+///
 /// q(z) is the mixture of these rows' posteriors and of no others. Where hardly two of them meet, `mutual_information` is near
 /// log N, and what more there is to know of a row counts as total correlation: only figures of as many rows compare.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -43,7 +45,8 @@ pub struct AggregatePosterior {
     pub marginal_kl: f64,
     /// KL(q(z) ‖ Π_j q(z_j)).
     pub total_correlation: f64,
-    /// Σ_j KL(q(z_j) ‖ p(z_j)): `marginal_kl` − `total_correlation`; none of a mixture or flow prior, which is no product.
+    /// Σ_j KL(q(z_j) ‖ p(z_j)): `marginal_kl` − `total_correlation`; none of a prior that is no product:
+    /// any but the standard one.
     pub dimension_kl: Option<f64>,
 }
 
@@ -129,19 +132,23 @@ struct Work {
     shares: Buffer<f32>,
     /// What a flow prior works in.
     flow: Cache<f32>,
+    /// And a prior of more stochastic layers.
+    levels: Vec<LevelCache<f32>>,
 }
 
 impl Work {
     fn new(posteriors: &Posteriors, prior: &PriorSampler<f32>) -> Self {
         let (latent, count) = (posteriors.mean.len() / posteriors.count, posteriors.count);
         let components = match prior {
-            PriorSampler::StandardNormal | PriorSampler::Flow(_) => 0,
+            PriorSampler::StandardNormal | PriorSampler::Flow(_) | PriorSampler::Stacked(_) => 0,
             PriorSampler::Mixture(components) => components.count(),
             PriorSampler::Exemplars(_) => Exemplars::<f32>::SCRATCH,
         };
         let flow = if let PriorSampler::Flow(flow) = prior { flow.cache(1) } else { Cache::default() };
+        let levels = if let PriorSampler::Stacked(stacked) = prior { stacked.cache() } else { Vec::new() };
         let (joint, one) = (vec![0.0; count], vec![0.0; count]);
-        Work { z: vec![0.0; latent], joint, one, row: Buffer::new(1, latent), shares: Buffer::new(1, components), flow }
+        let (row, shares) = (Buffer::new(1, latent), Buffer::new(1, components));
+        Work { z: vec![0.0; latent], joint, one, row, shares, flow, levels }
     }
 }
 
@@ -200,6 +207,7 @@ fn log_prior(prior: &PriorSampler<f32>, isa: Isa, work: &mut Work) -> f64 {
             exemplars.log_prob(isa, work.row.rows(1), work.shares.rows_mut(1), &mut out);
             f64::from(out[0])
         }
+        PriorSampler::Stacked(stacked) => stacked.bound(&work.z, &mut work.levels),
     }
 }
 

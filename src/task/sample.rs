@@ -61,7 +61,7 @@ pub struct Sampling<'a> {
     /// A mixture that takes the prior's place.
     pub mixture: Option<&'a GaussianMixture>,
     /// What deviations are multiplied by: z = μ + T σ ε, of the standard normal prior, of each component of a mixture, and of
-    /// the normal at a flow's end. Below 1, samples are nearer the means and less various.
+    /// the normal at a flow's end, and at every level of more stochastic layers. Below 1, samples are nearer the means and less various.
     pub temperature: f64,
     /// The condition of each sample, (count, C); a conditional model has no samples without.
     pub condition: Option<ArrayView2<'a, f32>>,
@@ -225,7 +225,7 @@ mod tests {
             let mean = match prior {
                 PriorSampler::StandardNormal => [0.0; 3],
                 PriorSampler::Mixture(_) | PriorSampler::Exemplars(_) => means[usize::from(plain[0] < 0.0)],
-                PriorSampler::Flow(_) => unreachable!("none of the three"),
+                PriorSampler::Flow(_) | PriorSampler::Stacked(_) => unreachable!("none of the three"),
             };
             for t in [0.25, 2.0] {
                 for ((scaled, plain), mean) in draw(Some(t)).into_iter().zip(plain).zip(mean) {

@@ -132,6 +132,7 @@ impl TrainConfig {
     }
     fn base_objective(&self) -> Result<Objective> {
         check_gradient(self.gradient, &self.vae)?;
+        self.vae.check_gradient(self.gradient)?;
         self.objective.build(self.samples, self.gradient, self.free_bits, self.vae.closed_form())
     }
     /// The objective at a step, of batches drawn from `examples` rows, with its penalty: its capacity may still be rising.

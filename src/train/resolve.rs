@@ -182,6 +182,7 @@ impl Settings {
     /// flow has none of.
     pub fn objective_for(&self, vae: &VaeConfig) -> Result<Objective> {
         let (kind, samples, gradient) = self.objective_parts()?;
+        vae.check_gradient(gradient)?;
         let free_bits = self.free_bits.as_deref().map(str::parse).transpose().map_err(|e: Error| e.at("free-bits"))?;
         check_gradient(gradient, vae)?;
         kind.build(samples, gradient, free_bits, vae.closed_form())

@@ -78,7 +78,8 @@ settings! {
     heads: String,
     /// p(x|z), such as "bernoulli" or "gaussian:0.1".
     likelihood: String,
-    /// p(z): "standard", "mixture:COMPONENTS", "vamp:COMPONENTS", "flow:COUPLINGS" or "exemplar:DRAWN:NEAREST".
+    /// p(z): "standard", "mixture:COMPONENTS", "vamp:COMPONENTS", "flow:COUPLINGS", "exemplar:DRAWN:NEAREST" or
+    /// "vae:LATENTxWIDTH,…".
     prior: String,
     /// q(z|x): "diagonal", "full", "planar:STEPS" or "iaf:STEPS".
     posterior: String,

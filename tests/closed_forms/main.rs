@@ -5,6 +5,7 @@ mod bounds;
 mod linear;
 mod ppca;
 mod quadrature;
+mod stacked;
 
 use elbo::model::{Draw, Vae};
 use elbo::tensor::{Noise, Par, Params, Real, Stream};

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tempfile::tempdir;
 
 /// What a run's state consists of differs between these.
-const VARIANTS: [&str; 13] = [
+const VARIANTS: [&str; 14] = [
     "",
     "validation = 9\npatience = 2\nclip = 0.5\nwarmup-epochs = 2.5",
     "schedule = \"cosine\"\nbinarize = \"dynamic\"\noptimizer = \"adamw\"\nseed = 7",
@@ -22,6 +22,7 @@ const VARIANTS: [&str; 13] = [
     "prior = \"mixture:4\"\nwarmup-epochs = 2\nvalidation = 9\nprecision = \"bf16\"",
     "prior = \"flow:3:8\"\nobjective = \"iwae\"\nsamples = 2\ngradient = \"stl\"\naverage = 0.9\nvalidation = 9\nprecision = \"bf16\"",
     "prior = \"exemplar:30:2\"\nbinarize = \"dynamic\"\nvalidation = 9\naverage = 0.9\nnormalize-gradients = true",
+    "prior = \"vae:3x8,2x5\"\nobjective = \"iwae\"\nsamples = 3\ndropout = 0.2\nvalidation = 9\nprecision = \"bf16\"",
 ];
 
 fn stop(out: &Path, settings: &Settings, step: u64) {

@@ -6,6 +6,7 @@ mod exemplar;
 mod flow_prior;
 mod gradients;
 mod priors;
+mod stacked_prior;
 mod training;
 mod values;
 

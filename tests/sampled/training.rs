@@ -113,8 +113,10 @@ fn a_step_allocates_nothing_after_the_first() {
         (PriorKind::Vamp(70), Corruption::Mask(0.3)),
         (PriorKind::Mixture(5), Corruption::Noise(0.1)),
         (PriorKind::Flow(3, Some(9)), Corruption::None),
+        ("vae:4x9,3x5".parse().unwrap(), Corruption::None),
     ] {
-        let mut config = config(IWAE, 5, DREG);
+        let gradient = if prior.levels().is_some() { PathGradient::Plain } else { DREG };
+        let mut config = config(IWAE, 5, gradient);
         config.vae.prior = prior;
         let (vae, ex) = (Vae::new(&config.vae).unwrap(), Exec::sequential().unwrap());
         let params = Params::<f32>::init(vae.layout(), &Noise::new(1));
@@ -142,7 +144,8 @@ fn priors_train_in_either_precision() {
         run(&config, 130, exec(2)).1.last().unwrap().train.neg_elbo
     };
     let standard = last(PriorKind::StandardNormal, Precision::F32);
-    for prior in [PriorKind::Vamp(30), PriorKind::Mixture(8), PriorKind::Flow(3, None)] {
+    let stacked = "vae:4x30".parse().unwrap();
+    for prior in [PriorKind::Vamp(30), PriorKind::Mixture(8), PriorKind::Flow(3, None), stacked] {
         for precision in [Precision::F32, Precision::Bf16] {
             let found = last(prior, precision);
             assert!(found < standard + 0.5, "{prior} in {precision}: {found}, standard {standard}");

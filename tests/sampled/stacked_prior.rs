@@ -1,0 +1,253 @@
+//! More stochastic layers: a prior that is a VAE over the latents.
+
+use super::priors::check;
+use super::{ALL, sampled, small};
+use elbo::data::Dataset;
+use elbo::density::{Level, Levels, PriorKind};
+use elbo::estimator::{Estimator, ObjectiveKind, PathGradient};
+use elbo::layer::parse_activation;
+use elbo::model::{Draw, Hidden, Norm, PRESETS, Score, Vae, VaeConfig, Workspace};
+use elbo::tensor::{Exec, Isa, Noise, Params, Precision, Stream};
+use elbo::train::{TrainConfig, Trainer};
+use ndarray::{Array1, Array2};
+use rand::Rng;
+use rand_distr::StandardNormal;
+
+fn prior(text: &str) -> PriorKind {
+    text.parse().unwrap()
+}
+
+#[test]
+fn every_objective() {
+    for text in ["vae:2x4", "vae:4x3,2x3"] {
+        let config = VaeConfig { hidden: vec![3], prior: prior(text), ..small() };
+        for (kind, samples) in ALL {
+            let estimator = sampled(kind, samples, PathGradient::Plain);
+            check(&config, &estimator, 0.6, &format!("{text}, {kind} of {samples}"));
+        }
+    }
+}
+
+/// Gates, leaky ReLUs, whose kinks its nets have too, norms, and ways around layers that are as wide as their input.
+#[test]
+fn its_nets_are_built_as_the_network_s_are() {
+    let base = VaeConfig { hidden: vec![3], latent: 3, prior: prior("vae:2x6,2x5"), ..PRESETS[6].config(5) };
+    let leaky = parse_activation("leaky-relu:0.3").unwrap();
+    let kinds = [
+        VaeConfig { layer: Hidden::Gated, ..base.clone() },
+        VaeConfig { layer: Hidden::Dense(leaky), residual: true, ..base.clone() },
+        VaeConfig { norm: Norm::Layer, ..base },
+    ];
+    for config in kinds {
+        for (kind, samples) in [ALL[0], (ALL[2].0, 3)] {
+            let estimator = sampled(kind, samples, PathGradient::Plain);
+            check(&config, &estimator, 1.0, &format!("{:?} {:?}, {kind}", config.layer, config.norm));
+        }
+    }
+}
+
+fn data(rows: usize) -> Dataset {
+    let value = |(i, j): (usize, usize)| if (i * 7 + j * j + i * j) % 5 < 2 { 1.0 } else { 0.0 };
+    Dataset::from_array(Array2::from_shape_fn((rows, 40), value).view()).unwrap().with_test(50).unwrap()
+}
+
+fn config(text: &str) -> TrainConfig {
+    let mut config = TrainConfig { epochs: 8, batch_size: 25, ..TrainConfig::preset("iwae-200", 40).unwrap() };
+    config.vae = VaeConfig { hidden: vec![20], latent: 4, prior: prior(text), ..config.vae };
+    config.optimizer.learning_rate = 0.005;
+    config
+}
+
+fn trained(config: TrainConfig, exec: Exec) -> Trainer {
+    let mut trainer = Trainer::new(config, data(150), exec).unwrap();
+    trainer.run(&mut ()).unwrap();
+    trainer
+}
+
+fn exec(threads: usize) -> Exec {
+    Exec::with_isa(Isa::default(), threads).unwrap()
+}
+
+/// log N(x; m, e^v)
+fn normal(x: f64, mean: f64, log_variance: f64) -> f64 {
+    -0.5 * (std::f64::consts::TAU.ln() + log_variance + (x - mean).powi(2) * (-log_variance).exp())
+}
+
+/// Two hidden layers of tanh and a linear one, cut into means and log-variances.
+fn net(vae: &Vae, p: &Params<f64>, name: &str, x: &Array1<f64>) -> (Array1<f64>, Array1<f64>) {
+    let plain = |name: String| p.values().unpack(&vae.layout().find(&name).unwrap().slot);
+    let layer = |x: Array1<f64>, i: usize| {
+        let bias: Array1<f64> = plain(format!("{name}.{i}.bias")).into_iter().collect();
+        let y = plain(format!("{name}.{i}.weight")).dot(&x) + bias;
+        if i < 2 { y.mapv(f64::tanh) } else { y }
+    };
+    let both = (0..3).fold(x.clone(), layer);
+    let half = both.len() / 2;
+    (both.slice(ndarray::s![..half]).to_owned(), both.slice(ndarray::s![half..]).to_owned())
+}
+
+/// The sum of the page's second formula, from the parameters and the noise alone. In f64 it is the same to the digits of a tanh.
+#[test]
+fn log_p_is_the_sum_over_levels() {
+    const ROWS: usize = 3;
+    const SAMPLES: usize = 2;
+    let (ex, estimator) = (Exec::sequential().unwrap(), sampled(ALL[2].0, SAMPLES, PathGradient::Plain));
+    for text in ["vae:2x4", "vae:4x3,2x5,1x2"] {
+        let vae = Vae::new(&VaeConfig { prior: prior(text), ..small() }).unwrap();
+        let p = Params::<f64>::init(vae.layout(), &Noise::new(1));
+        let mut ws = Workspace::new(&vae, &p, ROWS, SAMPLES, &ex);
+        let draw = Draw { noise: Noise::new(3), stream: Stream::Check, step: 6 };
+        let fill = |r: usize, x: &mut [f64]| x.iter_mut().enumerate().for_each(|(c, x)| *x = ((r + c) % 2) as f64);
+        vae.objective(ex.isa(), &p, ROWS, &fill, &draw, &estimator, 1.0, &mut ws);
+        let [b] = ws.blocks() else { panic!("one block") };
+        for i in 0..ROWS * SAMPLES {
+            // Level l of row r and sample k draws by (r, k + 2⁴⁸ l).
+            let noise = |level: usize, count: usize| -> Array1<f64> {
+                let sequence = (i % SAMPLES) as u64 + ((level as u64) << 48);
+                let mut rng = draw.noise.rng(draw.stream, draw.step, (i / SAMPLES) as u64, sequence);
+                (0..count).map(|_| rng.sample::<f64, _>(StandardNormal)).collect()
+            };
+            assert_eq!(b.eps.rows(b.many()).row(i), noise(0, 3).as_slice().unwrap());
+            let mut z = Array1::from(b.z.rows(b.many()).row(i).to_vec());
+            let mut expected = 0.0;
+            for (l, level) in vae.config().prior.levels().unwrap().iter().enumerate() {
+                let (mean, log_variance) = net(&vae, &p, &format!("prior.{l}.encoder"), &z);
+                let above = &mean + log_variance.mapv(|v| (0.5 * v).exp()) * noise(l + 1, level.latent);
+                let (m, s) = net(&vae, &p, &format!("prior.{l}.decoder"), &above);
+                expected += z.iter().zip(&m).zip(&s).map(|((z, m), s)| normal(*z, *m, *s)).sum::<f64>();
+                let score = above.iter().zip(&mean).zip(&log_variance).map(|((z, m), v)| normal(*z, *m, *v));
+                expected -= score.sum::<f64>();
+                z = above;
+            }
+            expected += z.iter().map(|z| normal(*z, 0.0, 0.0)).sum::<f64>();
+            let found = b.terms.log_pz[i];
+            assert!((found - expected).abs() < 1e-11 * expected.abs().max(1.0), "{text}: {found} {expected}");
+        }
+    }
+}
+
+/// A trained model's figures agree with each other, and what is said without draws is near them.
+#[test]
+fn inference_under_more_layers() {
+    let trainer = trained(config("vae:3x12,2x8"), exec(2));
+    let (vae, mut inference) = (trainer.vae(), trainer.inference());
+    let view = trainer.data().test().unwrap();
+    let fill = |r: usize, x: &mut [f32]| view.gather(r, x);
+    let draw = Draw { noise: Noise::new(1), stream: Stream::Evaluate, step: 0 };
+    let stats = inference.elbo(50, &fill, &draw);
+    assert_eq!((stats.kl.len(), vae.kl_parts(), vae.stacked_prior().unwrap().levels()), (1, 1, 2));
+    let (mut one, mut many, mut sampled) = (0.0, 0.0, Vec::new());
+    inference.importance(50, &fill, &draw, 1, |_, bounds| one -= bounds.log_likelihood() / 50.0);
+    inference.importance(50, &fill, &draw, 100, |_, bounds| many -= bounds.log_likelihood() / 50.0);
+    assert!((one - stats.neg_elbo()).abs() < 1e-4 && many < one, "{one} {many} {}", stats.neg_elbo());
+
+    inference.sampled_score(50, &fill, &draw, 2000, |_, score| sampled.push(score.kl));
+    let mut scores: Vec<Score> = Vec::new();
+    inference.score(50, &fill, |_, score| scores.push(score));
+    // 32 points in nine latents: products of two latents' noise are not averaged out, so a row is off by some tenths of a nat,
+    // of about ten.
+    let apart: f64 = scores.iter().zip(&sampled).map(|(a, b)| (a.kl - b).abs()).fold(0.0, f64::max);
+    assert!(apart < 1.0, "{apart}");
+    // It is the row's own, wherever it stands.
+    let mut turned: Vec<Score> = Vec::new();
+    inference.score(50, &|r: usize, x: &mut [f32]| view.gather(49 - r, x), |_, score| turned.push(score));
+    turned.reverse();
+    assert_eq!(turned, scores);
+    let parts = {
+        let examples = elbo::task::Examples::new(vae, view, elbo::data::Binarize::None, 1).unwrap();
+        elbo::task::aggregate_posterior(&mut inference, &examples, 1).unwrap()
+    };
+    let mean = sampled.iter().sum::<f64>() / 50.0;
+    // One draw a row of fifty: log q − log p has a deviation of about two nats.
+    assert!(parts.dimension_kl.is_none() && (parts.kl - mean).abs() < 1.5, "{} {mean}", parts.kl);
+}
+
+#[test]
+fn threads_and_instruction_sets_give_the_same_bytes() {
+    let bits = |precision, exec: Exec| {
+        let mut config = TrainConfig { epochs: 1, precision, objective: ALL[2].0, samples: 5, ..config("vae:3x9,2x5") };
+        config.vae.dropout = 0.2;
+        config.fit_precision(exec.isa());
+        let trainer = trained(config, exec);
+        trainer.params().values().data().iter().map(|x| x.to_bits()).collect::<Vec<u32>>()
+    };
+    for precision in [Precision::F32, Precision::Bf16] {
+        let expected = bits(precision, exec(1));
+        for threads in [2, 7] {
+            assert!(bits(precision, exec(threads)) == expected, "{threads} threads in {precision}");
+        }
+    }
+    let expected = bits(Precision::F32, exec(1));
+    for &isa in Isa::available().iter().filter(|isa| isa.name() != "foreign") {
+        assert!(bits(Precision::F32, Exec::with_isa(isa, 2).unwrap()) == expected, "{}", isa.name());
+    }
+}
+
+#[test]
+fn its_name_reads_back_and_slips_are_explained() {
+    for text in ["vae:50x100", "vae:1x1,2x3,4x5,6x7"] {
+        assert_eq!(prior(text).to_string(), text);
+    }
+    let two = Levels::new(&[Level { latent: 50, width: 100 }, Level { latent: 20, width: 50 }]).unwrap();
+    assert_eq!(prior("vae:50x100,20x50"), PriorKind::Stacked(two));
+    let slips = [
+        ("vae", "vae:LATENTxWIDTH"),
+        ("vae:", "`` is no LATENTxWIDTH"),
+        ("vae:50", "`50` is no LATENTxWIDTH"),
+        ("vae:50x", "`50x` is no LATENTxWIDTH"),
+        ("vae:50x100,", "`` is no LATENTxWIDTH"),
+        ("vae:50x0", "1 to 65536 latents and hidden units, not 50x0"),
+        ("vae:65537x1", "not 65537x1"),
+        ("vae:1x1,1x1,1x1,1x1,1x1", "1 to 4 levels, not 5"),
+    ];
+    for (text, says) in slips {
+        let error = text.parse::<PriorKind>().unwrap_err().to_string();
+        assert!(error.contains(says), "{text}: {error}");
+    }
+    let huge = VaeConfig { prior: prior("vae:65536x65536"), ..small() };
+    assert!(Vae::new(&huge).unwrap_err().to_string().contains("2^31 parameters"));
+    for gradient in [PathGradient::StickingTheLanding, PathGradient::DoublyReparameterized] {
+        let config = TrainConfig { objective: ALL[2].0, samples: 5, gradient, ..config("vae:3x9") };
+        let error = Trainer::new(config, data(60), exec(1)).map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains("scores would have to go") && error.contains("leave --gradient out"), "{error}");
+    }
+}
+
+/// Whoever builds an estimator by hand is told, too.
+#[test]
+#[should_panic(expected = "plain gradients")]
+fn another_gradient_is_a_programmer_s_error() {
+    let config = VaeConfig { prior: prior("vae:2x3"), ..small() };
+    check(&config, &sampled(ObjectiveKind::Elbo, 1, PathGradient::StickingTheLanding), 1.0, "");
+}
+
+/// The number of parameters that a configuration is refused by is the number that there are, and a step multiplies with
+/// each weight three times a sample.
+#[test]
+fn its_parameters_are_counted() {
+    for (latent, text) in [(2, "vae:3x5"), (6, "vae:4x3,2x7,1x1")] {
+        let kind = prior(text);
+        let of = |prior| Vae::new(&VaeConfig { latent, prior, ..small() }).unwrap();
+        let (with, without) = (of(kind), of(PriorKind::StandardNormal));
+        assert_eq!(kind.parameters(7, latent), with.layout().count() - without.layout().count(), "{text} of {latent}");
+        let own = with.layout().entries().iter().filter(|e| e.name.starts_with("prior.") && !e.vector);
+        let weights: usize = own.map(|e| e.slot.count()).sum();
+        assert_eq!(with.flops_with(5) - without.flops_with(5), 2.0 * 3.0 * 5.0 * weights as f64);
+    }
+}
+
+/// Of a prior that can do more, on rows that are no Gaussian's: the bound that both are trained by is lower.
+#[test]
+fn a_second_layer_lowers_the_bound() {
+    let bound = |text: &str| {
+        let trainer = trained(TrainConfig { epochs: 60, objective: ALL[2].0, samples: 5, ..config(text) }, exec(2));
+        let (view, estimator) = (trainer.data().test().unwrap(), trainer.config().estimator());
+        let draw = Draw { noise: Noise::new(1), stream: Stream::Evaluate, step: 0 };
+        let fill = |r: usize, x: &mut [f32]| view.gather(r, x);
+        let stats = trainer.inference().objective(50, &fill, &draw, &estimator, 1.0);
+        assert!(Estimator::<f32>::sampled(&estimator));
+        stats.value::<f32>(&estimator, 1.0)
+    };
+    let (one, two) = (bound("standard"), bound("vae:2x16"));
+    assert!(two < one, "{two} {one}");
+}
