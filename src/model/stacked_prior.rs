@@ -38,6 +38,7 @@ use elbo_kernels::sweep::{
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
+use std::cmp::Ordering;
 use std::sync::{Arc, OnceLock};
 
 /// p(z) of more stochastic layers above z.
@@ -269,7 +270,7 @@ impl StackedPrior {
     /// Panics unless log q(z|x) has one weight, at a fixed z as through it: the levels' own posteriors have no other. Where numbers are
     /// none, a run has diverged, and others say so.
     pub(super) fn assert_plain<F: Real>(score: &[F], through: &[F]) {
-        let differ = |(score, through): (&F, &F)| score < through || score > through;
+        let differ = |(score, through): (&F, &F)| score.partial_cmp(through).is_some_and(Ordering::is_ne);
         assert!(!score.iter().zip(through).any(differ), "more stochastic layers take plain gradients");
     }
     /// The rest of the way, through the encoders, with the weights that [`decoders_grad`](Self::decoders_grad) had times their

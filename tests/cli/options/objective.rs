@@ -91,7 +91,7 @@ pub const ROWS: &[Row] = &[
             lab.train(&format!("--epochs 200 --prior {prior}")).lines[199].heldout.unwrap().neg_elbo.unwrap()
         };
         let standard = long("standard");
-        for prior in ["vamp:20", "mixture:4", "flow:4", "exemplar:100:3"] {
+        for prior in ["vamp:20", "mixture:4", "flow:4", "exemplar:100:3", "vae:2x16"] {
             assert!(long(prior) < standard - 0.3, "{prior}: {}, {standard}", long(prior));
         }
         let [flow, wide] = ["flow:3:8", "flow:3"].map(|prior| lab.train(&format!("--prior {prior}")));
@@ -104,6 +104,15 @@ pub const ROWS: &[Row] = &[
         let start = lab.train(&format!("{STILL} --prior flow:3:8")).tensor("prior.0.affine.weight");
         let moved = flow.tensor("prior.0.affine.weight");
         assert!(start.iter().all(|w| w.abs() < 1e-20) && moved.iter().any(|w| w.abs() > 1e-3), "and is learned");
+        let stacked = lab.train("--prior vae:4x8,2x5");
+        assert_eq!(
+            (stacked.shape("prior.0.encoder.2.weight"), stacked.shape("prior.1.decoder.2.weight")),
+            (vec![8, 8], vec![8, 5])
+        );
+        assert!(stacked.stderr.contains("vae:4x8,2x5 prior"), "{}", stacked.stderr);
+        assert!(stacked.moves().iter().any(|m| m.abs() > 1e-3));
+        let ran = crate::support::elbo(lab.at(), "train set --prior vae:4x8 --gradient dreg --out none");
+        assert!(ran.code == 2 && ran.stderr.contains("leave --gradient out"), "{}", ran.stderr);
         let ran = crate::support::elbo(lab.at(), "train set --prior flow:4 --latent 1 --out none");
         assert!(ran.code == 2 && ran.stderr.contains("--latent 2 or more"), "{}", ran.stderr);
         exemplars(lab);
@@ -168,7 +177,7 @@ pub const ROWS: &[Row] = &[
         assert!(both.code == 2 && both.stderr.contains("both normalised and clipped"), "{}", both.stderr);
     }),
     ("import", "--prior", |lab| {
-        for (name, prior) in [("vamp", "vamp:5"), ("flow", "flow:3:8")] {
+        for (name, prior) in [("vamp", "vamp:5"), ("flow", "flow:3:8"), ("stacked", "vae:4x8,2x5")] {
             let run = lab.train(&format!("--prior {prior}"));
             lab.elbo(&format!("export {} --to {name}.safetensors", run.path.display()));
             let args = format!("import {name}.safetensors --hidden 16 --latent 3 --out {name}");
@@ -264,13 +273,17 @@ pub const ROWS: &[Row] = &[
         assert!(ran.code == 2 && ran.stderr.contains("between 0 and 1"), "{}", ran.stderr);
     }),
     ("bench", "--prior", |lab| {
-        for prior in ["vamp:5", "flow:2:8"] {
+        for prior in ["vamp:5", "flow:2:8", "vae:3x8,2x4"] {
             let ran = lab.elbo(&format!("{BENCH} --prior {prior}"));
             assert!((ran.stderr.clone() + &ran.stdout).contains(&format!("{prior} prior")), "{}", ran.stderr);
         }
     }),
     ("gradcheck", "--prior", |lab| {
-        for (prior, parameter) in [("vamp:3", "prior.pseudo_inputs"), ("flow:2:3", "prior.1.hidden.weight")] {
+        for (prior, parameter) in [
+            ("vamp:3", "prior.pseudo_inputs"),
+            ("flow:2:3", "prior.1.hidden.weight"),
+            ("vae:3x4,2x3", "prior.1.encoder.2.bias"),
+        ] {
             let report = gradcheck_json(lab, &format!("--prior {prior}"));
             let names = report["checks"].as_array().unwrap().iter().map(|c| c["name"].clone());
             assert!(report["passed"] == true && names.collect::<Vec<_>>().contains(&parameter.into()), "{report}");

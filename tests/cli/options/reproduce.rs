@@ -54,6 +54,10 @@ pub const ROWS: &[Row] = &[
         assert_eq!(rows.iter().map(|r| r["row"].as_str().unwrap()).collect::<Vec<_>>(), ["k1", "k5"]);
         assert_eq!((&rows[0]["published"], &rows[1]["published"]), (&86.76.into(), &85.54.into()));
         assert_ne!(model(lab, "rows/iwae/k1-binary-seed0"), model(lab, "rows/iwae/k5-binary-seed0"));
+        let deep = json(lab, "--rows k1-two --out rows")["rows"][0].clone();
+        assert_eq!((&deep["row"], &deep["published"]), (&"k1-two".into(), &85.33.into()));
+        let info = lab.elbo("info rows/iwae/k1-two-binary-seed0 --json").json();
+        assert_eq!((&info["latent"], &info["training"]["prior"]), (&100.into(), &"vae:50x100".into()));
         let ran = crate::support::elbo(lab.at(), "reproduce iwae --rows k500");
         assert!(ran.code == 2 && ran.stderr.contains("`k50`"), "{}", ran.stderr);
     }),
