@@ -19,9 +19,9 @@ fn prior(text: &str) -> PriorKind {
 
 #[test]
 fn every_objective() {
-    for text in ["vae:2x4", "vae:4x3,2x3"] {
+    for (text, objectives) in [("vae:2x4", &ALL[..]), ("vae:4x3,2x3", &ALL[1..5])] {
         let config = VaeConfig { hidden: vec![3], prior: prior(text), ..small() };
-        for (kind, samples) in ALL {
+        for &(kind, samples) in objectives {
             let estimator = sampled(kind, samples, PathGradient::Plain);
             check(&config, &estimator, 0.6, &format!("{text}, {kind} of {samples}"));
         }
@@ -236,7 +236,7 @@ fn its_parameters_are_counted() {
     }
 }
 
-/// Of a prior that can do more, on rows that are no Gaussian's: the bound that both are trained by is lower.
+/// Few kinds of rows, whose latents lie in as many places: the bound that both are trained by is lower, by some 0.4 nats.
 #[test]
 fn a_second_layer_lowers_the_bound() {
     let bound = |text: &str| {
@@ -249,5 +249,5 @@ fn a_second_layer_lowers_the_bound() {
         stats.value::<f32>(&estimator, 1.0)
     };
     let (one, two) = (bound("standard"), bound("vae:2x16"));
-    assert!(two < one, "{two} {one}");
+    assert!(two < one - 0.2, "{two} {one}");
 }
