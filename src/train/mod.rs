@@ -45,6 +45,7 @@ pub use resolve::WARNING;
 pub use run::{CONFIG_FILE, Outcome, RunFolder};
 #[cfg(feature = "files")]
 pub(crate) use saved::check_mask;
+#[cfg(feature = "files")]
 pub use saved::{DataInfo, MODEL_FILE, ModelInfo, SavedModel, Selected, digest};
 #[cfg(feature = "files")]
 pub use settings::Settings;
