@@ -39,7 +39,7 @@ the rest: only figures of as many rows compare. A conditional prior is another f
 no such parts.
 
 Without --seed the draws of z are those that training evaluated with, so the figures are those of
-the model's epoch in metrics.jsonl.")]
+the model's epoch in metrics.jsonl; of a run in bf16 but for rounding, for a model is used in f32.")]
 pub struct Evaluate {
     /// A run's folder, or a model's file
     run: PathBuf,

@@ -18,7 +18,8 @@ Examples:
 
 In Python, model.load_state_dict(safetensors.torch.load_file(\"vae.safetensors\")) takes it. Names are as for
 elbo import: the published example's (fc1, fc21, fc22, fc3, fc4), elbo's own, or those of --map. Numbers
-are the model's to the bit: what is exported and imported again has the same digest.")]
+are the model's to the bit: what is exported and imported again has the same digest (a conditional model
+is only exported: its condition is more than parameters).")]
 pub struct Export {
     /// A run's folder, or a model's file
     run: PathBuf,

@@ -23,7 +23,8 @@ Examples:
 The CSV's header is row,neg_elbo,reconstruction,kl; it goes to --out, or to the standard output
 unless --json is given. Scores are taken at the posterior's mean; --samples S takes the mean of S
 draws instead. Without draws, a KL to a mixture is an upper bound, and one to a flow
-or a VAE an estimate.
+or a VAE an estimate; of a posterior that is a flow, or a full covariance under a learned prior, it is
+only known from draws: --samples.
 
 --quantile Q puts the threshold at the Q quantile of these scores, --contamination F at the 1 - F
 quantile (linear interpolation, as numpy's default); flagged are the rows above it.

@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::layer::{Cache, Chain, Gradient, Layer, Sides};
 use crate::tensor::{Buffer, Input, Isa, Layout, Mat, Params, Real, Slot};
 use ndarray::{Array2, ArrayView2, Axis, concatenate};
+use rand_chacha::ChaCha8Rng;
 
 /// Draws that are conditioned at once.
 const DRAWS: usize = 64;
@@ -34,7 +35,7 @@ impl VaeConfig {
     pub(super) fn check_condition(&self) -> Result<()> {
         if self.conditional_prior && self.condition == 0 {
             return Err(Error::input("a conditional prior follows a condition, and there is none")
-                .hint("--condition labels, say, or leave --conditional-prior out"));
+                .hint("give --condition (of gradcheck, its columns), or leave --conditional-prior out"));
         }
         if self.conditional_prior && self.prior != PriorKind::StandardNormal {
             let what = format!("the prior is either a function of the condition or {}, not both", self.prior);
@@ -48,7 +49,7 @@ impl VaeConfig {
         if self.condition > 0 && matches!(self.prior, PriorKind::Vamp(_) | PriorKind::Exemplar { .. }) {
             let what = format!("the components of {} come from the encoder, and have no condition", self.prior);
             return Err(Error::input(what).hint(
-                "with --condition the prior is standard, mixture:COMPONENTS, flow:COUPLINGS, or --conditional-prior",
+                "with --condition the prior is standard, mixture:COMPONENTS, flow:COUPLINGS, vae:LATENTxWIDTH, or --conditional-prior",
             ));
         }
         Ok(())
@@ -156,6 +157,12 @@ impl Vae {
     pub(super) fn encode_condition<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>) {
         let (Some(prior), Some(given)) = (&self.conditional, &mut b.given) else { return };
         prior.network.forward(isa, p, given.c.rows(b.rows), &mut given.rho, &mut given.prior);
+    }
+    /// As [`Layer::renew`], of the conditional prior's network.
+    pub(super) fn renew_condition<F: Real>(&self, row: usize, rng: Option<&mut ChaCha8Rng>, b: &mut Block<F>) {
+        if let (Some(prior), Some(given)) = (&self.conditional, &mut b.given) {
+            prior.network.renew(row, rng, &mut given.prior);
+        }
     }
     /// Puts each latent beside its row's condition.
     pub(super) fn join_condition<F: Real>(&self, b: &mut Block<F>) {

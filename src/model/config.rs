@@ -278,7 +278,7 @@ impl VaeConfig {
             && matches!(self.prior, PriorKind::Vamp(_) | PriorKind::Exemplar { .. })
         {
             return Err(Error::input(format!(
-                "the components of the prior {} are the encoder's posteriors, and {} ones have no density in closed form here",
+                "the components of the prior {} come from the encoder, whose posteriors are then diagonal, and not {}",
                 self.prior, self.posterior
             ))
             .hint("--prior mixture:500 has components of its own; or leave --posterior out"));

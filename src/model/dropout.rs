@@ -15,8 +15,11 @@ impl Vae {
         let rng =
             |row: usize, sample: usize| draw.noise.rng(Stream::Dropout, draw.step, (first + row) as u64, sample as u64);
         for r in 0..b.rows {
-            // The encoder's draws, then one generator for each sample of the decoder, and of the prior's nets after it.
-            self.encoder.renew(r, Some(&mut rng(r, 0)), &mut b.encoder);
+            // The encoder's draws and a conditional prior's, then one generator for each sample of the decoder, and of the prior's
+            // nets after it.
+            let mut of_row = rng(r, 0);
+            self.encoder.renew(r, Some(&mut of_row), &mut b.encoder);
+            self.renew_condition(r, Some(&mut of_row), b);
             for k in 0..b.samples {
                 let (row, mut rng) = (r * b.samples + k, rng(r, 1 + k));
                 self.decoder.renew(row, Some(&mut rng), &mut b.decoder);
@@ -32,7 +35,10 @@ impl Vae {
         if self.config().dropout == 0.0 {
             return;
         }
-        (0..b.rows).for_each(|r| self.encoder.renew(r, None, &mut b.encoder));
+        for r in 0..b.rows {
+            self.encoder.renew(r, None, &mut b.encoder);
+            self.renew_condition(r, None, b);
+        }
         for r in 0..b.many() {
             self.decoder.renew(r, None, &mut b.decoder);
             self.stacked_prior.iter().for_each(|prior| prior.renew(r, None, &mut b.levels));

@@ -147,8 +147,9 @@ impl<F: Real> Workspace<F> {
         let most = nearest.map_or(draws, |count| draws.min(count.saturating_mul(batch)));
         let least = if ex.isa().is_foreign() { 1 } else { self.threads() };
         let count = most.div_ceil(BLOCK_ROWS).max(least).min(most);
-        let blocks = split(most, count).filter(|(_, rows)| *rows > 0).map(|(_, rows)| Block::new(vae, rows, 0));
-        self.add_components(vae, blocks);
+        // Fewer rows are cut at other places, so each block has room for the largest share.
+        let capacity = split(most, count).map(|(_, rows)| rows).max().unwrap_or(0);
+        self.add_components(vae, (0..count).map(|_| Block::new(vae, capacity, 0)));
         let table = PriorTable::Exemplars(Exemplars::new(most, latent));
         for b in self.data_mut() {
             b.take_exemplars(Some(&table), &[]);

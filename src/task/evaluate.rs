@@ -29,7 +29,7 @@ pub struct EvaluationReport {
     pub reconstruction: f64,
     /// KL(q(z|x) ‖ p(z)).
     pub kl: f64,
-    /// Its part in each latent; empty of any prior but the standard one, whose KL alone has such parts.
+    /// Its part in each latent; empty where the KL has no closed form: of learned priors, and of posteriors that are flows.
     pub kl_per_latent: Vec<f64>,
     /// The bound on −log p(x) that the model was trained by, where that is another than −ELBO.
     pub neg_bound: Option<f64>,

@@ -148,6 +148,9 @@ pub fn import(
     data: Option<&Dataset>,
 ) -> Result<SavedModel> {
     // Names do not depend on the number of columns.
+    if settings.conditional_prior == Some(true) {
+        return Err(given());
+    }
     let narrow = Vae::new(&settings.network(1)?)?;
     check_exchange(&narrow)?;
     let names = names.map_or_else(|| TensorNames::published(narrow.layout()), TensorNames::clone).of(narrow.layout())?;
@@ -160,6 +163,15 @@ pub fn import(
             return Err(Error::input(what));
         }
     };
+    // The decoder's first weight sees what is given beside the latents.
+    let decoder = narrow.layout().entries().iter().position(|e| e.name.starts_with("decoder."));
+    let latents = decoder.and_then(|at| dict.shape(&names[at][0])).and_then(|shape| shape.get(1));
+    if latents.zip(data).is_some_and(|(&codes, data)| {
+        let more = codes.saturating_sub(narrow.config().latent);
+        more > 0 && inputs == data.all().cols() + more
+    }) {
+        return Err(given());
+    }
     if let Some(data) = data {
         data.all().expect_cols(inputs)?;
     }
@@ -181,6 +193,12 @@ pub fn import(
         selected: Selected::Last,
     };
     Ok(SavedModel { vae, params, info })
+}
+
+/// Why a conditional model cannot come in.
+fn given() -> Error {
+    Error::input("a state dict does not say what the condition of a conditional model is made of")
+        .hint("model.safetensors, which elbo itself reads and writes, does")
 }
 
 /// Whether a network is all in its parameters.

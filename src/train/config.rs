@@ -214,7 +214,10 @@ impl TrainConfig {
         };
         let sample = (2 * (hidden + latent + eta)).saturating_add(flow).saturating_add(prior.activations(*latent));
         let row = sample.saturating_mul(self.samples).saturating_add(2 * hidden + inputs);
-        let row = row.saturating_add(self.vae.posterior_columns());
+        let row = row.saturating_add(self.vae.posterior_columns().saturating_mul(2));
+        // Dropout's mask and what it is applied to; the network of a conditional prior, of the encoder's shape.
+        let row = if self.vae.dropout > 0.0 { row.saturating_add(2 * hidden * (1 + self.samples)) } else { row };
+        let row = if self.vae.conditional_prior { row.saturating_add(2 * hidden + 4 * latent) } else { row };
         // x again beside the condition, which stands beside every sample and its derivative too.
         let row = if *condition > 0 { row.saturating_add(inputs + condition * (3 + 2 * self.samples)) } else { row };
         // Each component of a mixture is a row, and has a share in each sample.

@@ -339,10 +339,10 @@ fn named<T: Copy>(text: &Option<String>, setting: &str, base: T, all: &[(&str, T
     found.ok_or_else(|| unknown(setting, text, &names).at(setting))
 }
 
-/// Grey values as Bernoulli targets are common, and not what published likelihoods of binary images are.
 /// How a note begins that says that something is not done as asked.
 pub const WARNING: &str = "warning: ";
 
+/// Grey values as Bernoulli targets are common, and not what published likelihoods of binary images are.
 fn grey(config: &TrainConfig, data: &Dataset) -> Option<String> {
     let grey = config.vae.likelihood == LikelihoodKind::Bernoulli
         && config.binarize == Binarize::None

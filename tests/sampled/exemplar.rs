@@ -401,6 +401,28 @@ fn bytes_do_not_depend_on_threads_or_instructions() {
     }
 }
 
+/// A batch may have any number of exemplars up to the most, and they are cut into the same blocks.
+#[test]
+fn any_number_of_exemplars_has_room() {
+    let config = config("exemplar:300:50");
+    let vae = Vae::new(&config.vae).unwrap();
+    let params = Params::<f32>::init(vae.layout(), &Noise::new(1));
+    let fill = |r: usize, x: &mut [f32]| x.iter_mut().enumerate().for_each(|(c, x)| *x = ((r + c) % 2) as f32);
+    for threads in [1, 2, 7] {
+        let ex = exec(threads);
+        let mut ws = Workspace::new(&vae, &params, 24, 1, &ex).with_exemplars(&vae, ExemplarRows::new(400, fill), &ex);
+        let (mut grads, estimator) = (Slab::zeros(vae.layout()), config.estimator());
+        let places: Vec<u32> = (0..300).collect();
+        for count in 1..=300 {
+            ws.freeze_exemplars(Some(&places[..count]));
+            ws.place(24, Some);
+            let draw = Draw { noise: Noise::new(2), stream: Stream::Train, step: 1 };
+            vae.loss_grad(ex.isa(), &params, 24, &fill, &draw, &estimator, 1.0, &mut ws, &mut grads);
+            assert!(grads.data().iter().all(|g| g.is_finite()), "{count} exemplars, {threads} threads");
+        }
+    }
+}
+
 #[test]
 fn a_step_allocates_nothing_after_the_first() {
     for prior in ["exemplar:50:3", "exemplar:70"] {
