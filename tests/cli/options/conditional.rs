@@ -79,7 +79,11 @@ pub const ROWS: &[Row] = &[
         // A state dict does not say what its columns stand for: it comes out, and goes nowhere but where it came from.
         lab.elbo(&format!("export {} --to c.safetensors", given(lab).path.display()));
         refused(lab, "import c.safetensors --hidden 16 --latent 3 --out c", &["has shape [16, 7], expected [16, 3]"]);
-        refused(lab, "import c.safetensors --conditional-prior --out c", &["follows a condition, and there is none"]);
+        refused(
+            lab,
+            "import c.safetensors --conditional-prior --out c",
+            &["does not say what the condition of a conditional model is made of"],
+        );
     }),
     ("sample", "--label", |lab| {
         let run = given(lab);
