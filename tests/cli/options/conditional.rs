@@ -64,7 +64,7 @@ pub const ROWS: &[Row] = &[
         assert!(report.get("aggregate").is_none() && report["kl_per_latent"].as_array().unwrap().len() == 3);
         assert_eq!(report["neg_elbo"], run.lines.last().unwrap().heldout.unwrap().neg_elbo.unwrap());
         assert!(!lab.elbo(&args).stdout.contains("mutual information"));
-        refused(lab, "train set --conditional-prior", &["there is none", "--condition labels"]);
+        refused(lab, "train set --conditional-prior", &["there is none", "give --condition"]);
         refused(lab, "train set --condition labels --conditional-prior --prior mixture:4", &["not both"]);
         refused(lab, "train set --condition labels --conditional-prior --penalty mmd:1", &["follows the condition"]);
         refused(lab, &format!("sample {} --from mixture:2 --out x.png", run.path.display()), &["--from prior"]);
