@@ -269,7 +269,7 @@ fn draws_follow_the_condition() {
 #[test]
 fn what_does_not_go_together_is_refused() {
     let cases = [
-        (VaeConfig { condition: 0, ..given(true) }, "--condition labels"),
+        (VaeConfig { condition: 0, ..given(true) }, "give --condition"),
         (VaeConfig { prior: PriorKind::Mixture(2), ..given(true) }, "--conditional-prior or --prior"),
         (VaeConfig { prior: PriorKind::Vamp(2), ..given(false) }, "have no condition"),
     ];

@@ -415,7 +415,8 @@ fn any_number_of_exemplars_has_room() {
         let places: Vec<u32> = (0..300).collect();
         for count in 1..=300 {
             ws.freeze_exemplars(Some(&places[..count]));
-            ws.place(24, Some);
+            // None of these is an exemplar, of which it would be left without one.
+            ws.place(24, |r| Some(350 + r));
             let draw = Draw { noise: Noise::new(2), stream: Stream::Train, step: 1 };
             vae.loss_grad(ex.isa(), &params, 24, &fill, &draw, &estimator, 1.0, &mut ws, &mut grads);
             assert!(grads.data().iter().all(|g| g.is_finite()), "{count} exemplars, {threads} threads");
