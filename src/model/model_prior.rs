@@ -18,6 +18,7 @@ use crate::tensor::{Isa, Layout, Params, Real, Slot};
 use rand_chacha::ChaCha8Rng;
 
 /// The prior of a model.
+#[allow(clippy::large_enum_variant, reason = "there is one in a model")]
 #[derive(Clone, Debug)]
 pub enum ModelPrior {
     /// N(0, I).
