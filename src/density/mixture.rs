@@ -43,6 +43,24 @@ pub struct ComponentGrad<'a, F> {
 /// A smaller share of a component is none: the rounding of the others is larger.
 const LEAST_SHARE: f64 = 1e-30;
 
+/// Turns logarithms into shares of their exponentials' sum, and returns its logarithm.
+pub(super) fn to_shares<F: Real>(logs: &mut [F]) -> f64 {
+    // Not f64::max, which would hide a NaN.
+    let top =
+        logs.iter().map(|log| log.to_f64()).fold(f64::NEG_INFINITY, |top, log| if log <= top { top } else { log });
+    let mut sum = 0.0;
+    for log in logs.iter_mut() {
+        let exp = (log.to_f64() - top).exp();
+        sum += exp;
+        *log = F::from_f64(exp);
+    }
+    for share in logs {
+        let exact = share.to_f64() / sum;
+        *share = if exact < LEAST_SHARE { F::ZERO } else { F::from_f64(exact) };
+    }
+    top + sum.ln()
+}
+
 /// Σ (z − μ)² e^{−v}, in eight chains.
 fn distance<F: Real>(z: &[F], mean: &[F], precision: &[F]) -> f64 {
     const CHAINS: usize = 8;
@@ -111,24 +129,11 @@ impl<F: Real> Components<F> {
         let (mean, precision) = (self.mean.rows(self.count), self.precision.rows(self.count));
         for (r, out) in out[..z.rows()].iter_mut().enumerate() {
             let (z, shares) = (z.row(r), shares.row(r));
-            let mut top = f64::NEG_INFINITY;
             for (c, share) in shares.iter_mut().enumerate() {
                 let log = self.log_weight[c] + self.norm[c] - 0.5 * distance(z, mean.row(c), precision.row(c));
                 *share = F::from_f64(log);
-                // Not f64::max, which would hide a NaN.
-                top = if share.to_f64() <= top { top } else { share.to_f64() };
             }
-            let mut sum = 0.0;
-            for share in shares.iter_mut() {
-                let exp = (share.to_f64() - top).exp();
-                sum += exp;
-                *share = F::from_f64(exp);
-            }
-            for share in shares.iter_mut() {
-                let exact = share.to_f64() / sum;
-                *share = if exact < LEAST_SHARE { F::ZERO } else { F::from_f64(exact) };
-            }
-            *out = F::from_f64(top + sum.ln());
+            *out = F::from_f64(to_shares(shares));
         }
     }
     /// Adds `weights[r] · ∂ log p(z_r) / ∂z_r` to `dz`; `shares` are those of [`log_prob`](Self::log_prob).

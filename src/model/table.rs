@@ -13,6 +13,13 @@ pub enum PriorTable<F> {
 }
 
 impl<F: Real> PriorTable<F> {
+    /// The components that a mixture prior's model has been given. Panics when it has not.
+    pub(super) fn of(table: Option<&Self>) -> &Self {
+        match table {
+            Some(table) => table,
+            None => panic!("a mixture prior's components have not been encoded"),
+        }
+    }
     /// `out[r] = log p(z_r)`, in nats. Where `others` are given, one for each `samples` rows of z, it is of those exemplars.
     /// `shares` becomes each component's share, (B, C); of all exemplars it is [scratch](Exemplars::log_prob).
     pub fn log_prob(

@@ -5,9 +5,8 @@
 //!     dη ← ∂T ← dz ← decoder ← dη_x ← w · ∂ log p(x|z)              dη ← w · ∂ KL
 //! ```
 
-use super::condition::ConditionalPrior;
-use super::{Block, FlowPrior, Heads, Hidden, MixturePrior, ModelPosterior, Norm, PriorTable, StackedPrior, VaeConfig};
-use crate::density::{AnyLikelihood, PosteriorKind, PriorKind, StandardNormal};
+use super::{Block, Heads, Hidden, ModelPosterior, ModelPrior, Norm, PriorTable, VaeConfig};
+use crate::density::{AnyLikelihood, PosteriorKind, PriorKind};
 use crate::error::Result;
 use crate::estimator::{Batch, Estimator};
 use crate::layer::{
@@ -15,7 +14,6 @@ use crate::layer::{
 };
 use crate::tensor::profile::{Stage, lap};
 use crate::tensor::{Entry, Isa, Layout, Mat, Params, Real, Slot};
-use ndarray::Array2;
 use std::sync::Arc;
 
 /// What the first of a step's [stages](Vae::stages) is called.
@@ -30,17 +28,7 @@ pub struct Vae {
     pub(super) decoder: Chain,
     pub(super) likelihood: Arc<dyn AnyLikelihood>,
     pub(super) posterior: ModelPosterior,
-    pub(super) prior: StandardNormal,
-    /// In the standard normal's place.
-    pub(super) mixture: Option<MixturePrior>,
-    /// Likewise.
-    pub(super) flow_prior: Option<FlowPrior>,
-    /// Likewise.
-    pub(super) stacked_prior: Option<StackedPrior>,
-    /// Likewise.
-    pub(super) conditional: Option<ConditionalPrior>,
-    /// The means of all exemplars, (N, L), where the prior is made of them and training is done.
-    exemplars: Option<Arc<Array2<f32>>>,
+    pub(super) prior: ModelPrior,
 }
 
 /// Stages of a forward pass, with their names.
@@ -135,42 +123,12 @@ impl Vae {
         let outputs = config.likelihood.eta_cols(config.inputs);
         let decoder = layout.scope("decoder", |l| decoder(config, l, outputs));
         let likelihood = layout.scope("likelihood", |l| config.likelihood.build(l, config.inputs));
-        let mixture = layout.scope("prior", |l| MixturePrior::new(config, l));
-        let flow_prior = layout.scope("prior", |l| FlowPrior::new(config, l));
+        let prior = |l: &mut Layout| l.scope("prior", |l| ModelPrior::new(config, l));
+        // A parameter's first values follow from its place, and those of more stochastic layers stand behind the posterior's.
+        let early = config.prior.levels().is_none().then(|| prior(&mut layout));
         let posterior = layout.scope("posterior", |l| ModelPosterior::new(config, l));
-        let conditional = layout.scope("prior", |l| ConditionalPrior::new(config, l));
-        let stacked_prior = layout.scope("prior", |l| StackedPrior::new(config, l));
-        Ok(Vae {
-            config: config.clone(),
-            layout,
-            encoder,
-            decoder,
-            likelihood,
-            posterior,
-            prior: StandardNormal::new(config.latent),
-            mixture,
-            flow_prior,
-            conditional,
-            exemplars: None,
-            stacked_prior,
-        })
-    }
-    /// The same network with what an exemplar prior keeps of its training rows: the encoder's means of all of them, (N, L), with
-    /// the parameters that it is used with. Panics when the prior is another, when there are none, and at another number of
-    /// latents.
-    #[must_use]
-    pub fn with_exemplars(self, means: Arc<Array2<f32>>) -> Self {
-        let (prior, latent) = (self.config.prior, self.config.latent);
-        assert!(
-            prior.is_exemplar() && means.nrows() > 0 && means.ncols() == latent,
-            "exemplars {:?} of a prior {prior} with {latent} latents",
-            means.dim()
-        );
-        Vae { exemplars: Some(means), ..self }
-    }
-    /// The means of all exemplars, (N, L), if it has been [given](Self::with_exemplars) any.
-    pub fn exemplars(&self) -> Option<&Arc<Array2<f32>>> {
-        self.exemplars.as_ref()
+        let prior = early.unwrap_or_else(|| prior(&mut layout));
+        Ok(Vae { config: config.clone(), layout, encoder, decoder, likelihood, posterior, prior })
     }
     /// What it was built from.
     pub fn config(&self) -> &VaeConfig {
@@ -188,23 +146,6 @@ impl Vae {
     pub fn posterior(&self) -> &ModelPosterior {
         &self.posterior
     }
-    /// p(z), unless it is a [mixture](Self::mixture), a [flow](Self::flow_prior), [a VAE](Self::stacked_prior) or [follows the
-    /// condition](VaeConfig::conditional_prior).
-    pub fn prior(&self) -> &StandardNormal {
-        &self.prior
-    }
-    /// p(z), where it is a mixture.
-    pub fn mixture(&self) -> Option<&MixturePrior> {
-        self.mixture.as_ref()
-    }
-    /// p(z), where it is a flow.
-    pub fn flow_prior(&self) -> Option<&FlowPrior> {
-        self.flow_prior.as_ref()
-    }
-    /// p(z), where it has more stochastic layers.
-    pub fn stacked_prior(&self) -> Option<&StackedPrior> {
-        self.stacked_prior.as_ref()
-    }
     /// Multiplications and additions of one training step per example: three products a weight, two for the first
     /// layer, whose input's gradient nobody needs. What a mixture prior's components cost is left out.
     pub fn flops(&self) -> f64 {
@@ -212,7 +153,7 @@ impl Vae {
     }
     /// The same with `samples` samples of z an example: the decoder works for each.
     pub fn flops_with(&self, samples: usize) -> f64 {
-        let of_prior = |slot| self.mixture.is_some_and(|mixture| mixture.owns(slot));
+        let of_prior = |slot| self.mixture().is_some_and(|mixture| mixture.owns(slot));
         let weights = self.layout.entries().iter().filter(|e| !e.vector && !of_prior(e.slot));
         let each = weights.map(|e| {
             let rows = if self.is_of_encoder(e) { 1.0 } else { samples as f64 };
@@ -222,7 +163,8 @@ impl Vae {
     }
     /// Whether a parameter meets each example once, and not each sample of it.
     pub(crate) fn is_of_encoder(&self, entry: &Entry) -> bool {
-        entry.name.starts_with("encoder.") || self.is_of_conditional_prior(&entry.name)
+        let of_condition = matches!(self.prior, ModelPrior::Conditional(_)) && entry.name.starts_with("prior.");
+        entry.name.starts_with("encoder.") || of_condition
     }
 
     /// `x` to the posterior's parameters `eta`.
@@ -230,7 +172,9 @@ impl Vae {
         let x = b.seen.as_ref().unwrap_or(&b.x).rows(b.rows);
         self.encoder.forward(isa, p, x, &mut b.eta, &mut b.encoder);
         self.posterior.bound(b.eta.rows_mut(b.rows));
-        self.encode_condition(isa, p, b);
+        if let ModelPrior::Conditional(prior) = &self.prior {
+            prior.encode(isa, p, b);
+        }
     }
     /// `eta` and `eps` to latents `z`.
     pub fn sample<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>) {
@@ -248,9 +192,7 @@ impl Vae {
     }
     /// The KL of each row and latent, from `eta`.
     pub fn kl<F: Real>(&self, isa: Isa, b: &mut Block<F>) {
-        if !self.conditional_kl(b) {
-            self.posterior.kl(isa, &self.prior, b.eta.rows(b.rows), b.terms.kl.rows_mut(b.rows));
-        }
+        self.prior.kl(isa, &self.posterior, b);
         lap(Stage::Latent, None);
     }
     /// `log p(x|z)` of each row and sample, from `x` and `out`.
@@ -269,13 +211,13 @@ impl Vae {
     /// The same from `eta` on.
     pub(super) fn forward_closed<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>) {
         let (n, many) = (b.rows, b.many());
-        let (eta, eps) = (b.eta.rows(n), b.eps.rows(many));
-        if self.conditional.is_some() {
+        if let ModelPrior::StandardNormal(prior) = &self.prior {
+            let (eta, eps) = (b.eta.rows(n), b.eps.rows(many));
+            self.posterior.sample_and_kl(isa, prior, eta, eps, b.z.rows_mut(many), b.terms.kl.rows_mut(n));
+            lap(Stage::Latent, None);
+        } else {
             self.sample(isa, p, b);
             self.kl(isa, b);
-        } else {
-            self.posterior.sample_and_kl(isa, &self.prior, eta, eps, b.z.rows_mut(many), b.terms.kl.rows_mut(n));
-            lap(Stage::Latent, None);
         }
         self.decode(isa, p, b);
     }
@@ -310,16 +252,17 @@ impl Vae {
         }
         if estimator.sampled() {
             self.sampled_latent_grad(isa, p, b, table);
-        } else if !self.conditional_latent_grad(isa, b) {
-            let (eta, eps, dz, weights) = (b.eta.rows(n), b.eps.rows(many), b.dz.rows(many), b.weights.kl.rows(n));
-            self.posterior.sample_and_kl_grad(isa, &self.prior, eta, eps, dz, weights, b.d_eta.rows_mut(n));
+        } else {
+            self.prior.kl_grad(isa, &self.posterior, b);
         }
         if penalised {
             b.pull.add_d_eta(n, &mut b.d_eta);
         }
         self.posterior.bound_grad(b.eta.rows(n), b.d_eta.rows_mut(n));
         lap(Stage::Latent, None);
-        self.conditional_backward(isa, p, b);
+        if let ModelPrior::Conditional(prior) = &self.prior {
+            prior.backward(isa, p, b);
+        }
         let x = b.seen.as_ref().unwrap_or(&b.x).rows(n);
         self.encoder.backward_rows(isa, p, x, &b.eta, &mut b.d_eta, None, &mut b.encoder);
     }
@@ -330,14 +273,9 @@ impl Vae {
         let of_encoder = || self.encoder.gradient(slot, b.seen(), b.d_eta.rows(n), &b.encoder);
         let of_decoder = || self.decoder.gradient(slot, b.decoded(), b.out.rows(many), &b.decoder);
         let of_likelihood = || F::likelihood(&*self.likelihood).gradient(slot, many, &b.likelihood);
-        let of_prior = || self.mixture.as_ref().and_then(|mixture| mixture.gradient(slot, b));
-        let of_flow = || self.flow_prior.as_ref().and_then(|prior| prior.gradient(slot, many, &b.flow_prior));
-        let of_levels =
-            || self.stacked_prior.as_ref().and_then(|prior| prior.gradient(slot, b.z.rows(many), &b.levels));
-        let of_condition = || self.conditional_gradient(slot, b);
+        let of_prior = || self.prior.gradient(slot, b);
         let of_posterior = || self.posterior.gradient(slot, many, &b.posterior);
-        let of_latents = || of_prior().or_else(of_flow).or_else(of_levels).or_else(of_condition).or_else(of_posterior);
-        match of_encoder().or_else(of_decoder).or_else(of_likelihood).or_else(of_latents) {
+        match of_encoder().or_else(of_decoder).or_else(of_likelihood).or_else(of_prior).or_else(of_posterior) {
             Some(gradient) => gradient,
             None => panic!("parameter {} belongs to no part of the model", slot.index()),
         }
@@ -354,11 +292,8 @@ impl Vae {
             let more = b.eta.rows(n).columns(2 * latent, self.posterior.eta_cols() - 2 * latent);
             stages.push(("what else the encoder says of the posterior".to_owned(), more));
         }
-        stages.extend(self.conditional_stages(b));
         stages.push(("the sampled latent".to_owned(), b.z.rows(b.many())));
-        let flow = self.flow_prior.as_ref().map(|prior| prior.output(b.many(), &b.flow_prior));
-        stages.extend(flow.map(|y| ("the prior's flow".to_owned(), y)));
-        stages.extend(self.stacked_prior.iter().flat_map(|prior| prior.stages(b.many(), &b.levels)));
+        stages.extend(self.prior.stages(b));
         stages.extend(inner("decoder", &self.decoder, &b.decoder, b.many()));
         stages.push(("the decoder's last layer".to_owned(), b.out.rows(b.many())));
         stages
@@ -368,9 +303,8 @@ impl Vae {
     pub fn kinks<F: Real>(&self, b: &Block<F>, sides: &mut Sides) {
         self.encoder.kinks(b.rows, &b.eta, &b.encoder, sides);
         self.posterior.kinks(b.eta.rows(b.rows), sides);
-        self.conditional_kinks(b, sides);
+        self.prior.kinks(b, sides);
         self.decoder.kinks(b.many(), &b.out, &b.decoder, sides);
-        self.stacked_prior.iter().for_each(|prior| prior.kinks(b.many(), &b.levels, sides));
         F::likelihood(&*self.likelihood).kinks(b.x.rows(b.rows), b.out.rows(b.many()), sides);
     }
 }

@@ -18,6 +18,7 @@ mod output_bias;
 mod pictures;
 #[cfg(feature = "files")]
 mod place;
+mod placement;
 #[cfg(feature = "files")]
 mod resolve;
 #[cfg(feature = "files")]

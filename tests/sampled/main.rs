@@ -3,10 +3,12 @@
 mod bias;
 mod conditional;
 mod exemplar;
+mod exemplar_density;
 mod flow_prior;
 mod gradients;
 mod priors;
 mod stacked_prior;
+mod support;
 mod training;
 mod values;
 
