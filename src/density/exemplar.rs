@@ -12,10 +12,10 @@
 //! 2⁻⁵³.
 
 use super::LOG_TAU;
-use super::mixture::to_shares;
 use crate::tensor::{Buffer, Isa, Mat, MatMut, Real};
 use elbo_kernels::activation::Activation;
 use elbo_kernels::gemm::{Accum, rows_product};
+use elbo_kernels::mixture::to_shares;
 use elbo_kernels::panels::Panels;
 use elbo_kernels::sweep::softmax_log_prob;
 use rand::Rng;
@@ -173,7 +173,7 @@ impl<F: Real> Exemplars<F> {
             if let Some(own) = own {
                 shares[own] = F::from_f64(f64::NEG_INFINITY);
             }
-            *out = F::from_f64(to_shares(shares) + self.constant(z.row(r), of));
+            *out = F::from_f64(to_shares(isa, shares) + self.constant(z.row(r), of));
         }
     }
     /// Adds `weights[r] · ∂ log p(z_r) / ∂z_r` to `dz`; `shares` are those of [`log_prob_without`](Self::log_prob_without).

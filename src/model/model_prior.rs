@@ -77,7 +77,7 @@ impl ModelPrior {
         let (z, dz) = (b.z.rows(many), b.dz.rows_mut(many));
         match self {
             ModelPrior::StandardNormal(normal) => normal.log_prob_grad(isa, z, &w.path, dz),
-            ModelPrior::Mixture(_) => PriorTable::of(table).log_prob_grad(z, b.shares.rows(many), &w.path, dz),
+            ModelPrior::Mixture(_) => PriorTable::of(table).log_prob_grad(isa, z, b.shares.rows(many), &w.path, dz),
             ModelPrior::Flow(_) => {}
             ModelPrior::Stacked(stacked) => {
                 StackedPrior::assert_plain(&w.score[..many], &w.log_qz);

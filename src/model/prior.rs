@@ -278,7 +278,7 @@ impl Vae {
             for of in data {
                 let many = of.many();
                 let (z, shares): (Mat<F>, Mat<F>) = (of.z.rows(many), of.shares.rows(many));
-                table.component_grad(b.first + r, z, shares, &of.weights.log_pz, &mut grad);
+                table.component_grad(isa, b.first + r, z, shares, &of.weights.log_pz, &mut grad);
             }
             if let Source::Learned { .. } = mixture.source {
                 let (mean, log_variance) = d_eta.row(r)[..2 * latent].split_at(latent);
