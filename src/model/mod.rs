@@ -16,6 +16,7 @@ mod operands;
 mod posterior;
 mod prior;
 mod stacked_prior;
+mod staged;
 mod stats;
 mod step;
 mod table;

@@ -11,7 +11,8 @@ use crate::density::{AnyLikelihood, PosteriorKind, PriorKind, StandardNormal};
 use crate::error::Result;
 use crate::estimator::{Batch, Estimator};
 use crate::layer::{
-    Activation, AnyLayer, Cache, Chain, Concat, Dense, Dropout, Gated, Gradient, Layer, LayerNorm, Residual, Sides,
+    Activation, AnyLayer, BatchNorm, Cache, Chain, Concat, Dense, Dropout, Gated, Gradient, Layer, LayerNorm, Linear,
+    Residual, Sides,
 };
 use crate::tensor::profile::{Stage, lap};
 use crate::tensor::{Entry, Isa, Layout, Mat, Params, Real, Slot};
@@ -53,12 +54,19 @@ pub(super) fn hidden(config: &VaeConfig, layout: &mut Layout, inputs: usize, out
     let (layer, last): (Arc<dyn AnyLayer>, _) = match (config.layer, config.norm) {
         (Hidden::Dense(activation), Norm::None) => (dense(activation), activation),
         (Hidden::Dense(activation), Norm::Layer) => (dense(Activation::Identity), activation),
+        (Hidden::Dense(activation), Norm::Batch) => {
+            (Arc::new(Linear::new(layout, inputs, outputs, config.init)), activation)
+        }
         (Hidden::Gated, _) => (Arc::new(Gated::new(layout, inputs, outputs, config.init)), Activation::Identity),
     };
     let layer: Arc<dyn AnyLayer> = match config.norm {
         Norm::None => layer,
         Norm::Layer => {
             let norm = layout.scope("norm", |l| LayerNorm::new(l, outputs, last));
+            Arc::new(Chain::new(vec![layer, Arc::new(norm)]))
+        }
+        Norm::Batch => {
+            let norm = layout.scope("norm", |l| BatchNorm::new(l, outputs, last));
             Arc::new(Chain::new(vec![layer, Arc::new(norm)]))
         }
     };
@@ -140,7 +148,7 @@ impl Vae {
         let posterior = layout.scope("posterior", |l| ModelPosterior::new(config, l));
         let conditional = layout.scope("prior", |l| ConditionalPrior::new(config, l));
         let stacked_prior = layout.scope("prior", |l| StackedPrior::new(config, l));
-        Ok(Vae {
+        let vae = Vae {
             config: config.clone(),
             layout,
             encoder,
@@ -153,7 +161,9 @@ impl Vae {
             conditional,
             exemplars: None,
             stacked_prior,
-        })
+        };
+        vae.check_meetings()?;
+        Ok(vae)
     }
     /// The same network with what an exemplar prior keeps of its training rows: the encoder's means of all of them, (N, L), with
     /// the parameters that it is used with. Panics when the prior is another, when there are none, and at another number of
@@ -265,8 +275,9 @@ impl Vae {
     pub fn forward<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>) {
         self.encode(isa, p, b);
         self.forward_closed(isa, p, b);
+        self.decode(isa, p, b);
     }
-    /// The same from `eta` on.
+    /// From `eta` to `z` and the KL in closed form.
     pub(super) fn forward_closed<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>) {
         let (n, many) = (b.rows, b.many());
         let (eta, eps) = (b.eta.rows(n), b.eps.rows(many));
@@ -277,7 +288,6 @@ impl Vae {
             self.posterior.sample_and_kl(isa, &self.prior, eta, eps, b.z.rows_mut(many), b.terms.kl.rows_mut(n));
             lap(Stage::Latent, None);
         }
-        self.decode(isa, p, b);
     }
 
     /// The backward half of the rows pass: the terms' values, their weights, and every delta. `table` as in
@@ -292,6 +302,23 @@ impl Vae {
         batch: &Batch,
         table: Option<&PriorTable<F>>,
     ) {
+        self.likelihood_grad(isa, p, b, estimator, batch);
+        for part in (0..Layer::<F>::parts(&self.decoder)).rev() {
+            self.decoder_backward(part, isa, p, b);
+        }
+        self.latent_grad(isa, p, b, estimator, table);
+        let x = b.seen.as_ref().unwrap_or(&b.x).rows(b.rows);
+        self.encoder.backward_rows(isa, p, x, &b.eta, &mut b.d_eta, None, &mut b.encoder);
+    }
+    /// The terms' weights, and the derivative by the likelihood's parameters in their place.
+    pub(super) fn likelihood_grad<F: Real>(
+        &self,
+        isa: Isa,
+        p: &Params<F>,
+        b: &mut Block<F>,
+        estimator: &dyn Estimator<F>,
+        batch: &Batch,
+    ) {
         let (n, many) = (b.rows, b.many());
         let likelihood = F::likelihood(&*self.likelihood);
         // Where the weight of log p(x|z) is known beforehand, value and gradient take one sweep; else the value first.
@@ -303,7 +330,17 @@ impl Vae {
         let (x, out, log_px) = (b.x.rows(n), b.out.rows_mut(many), &mut b.terms.log_px[..many]);
         likelihood.log_prob_grad(isa, p, x, out, &b.weights.log_px[..many], log_px, &mut b.likelihood);
         lap(Stage::Likelihood, None);
-        self.decoder_backward(isa, p, b);
+    }
+    /// From `dz`, which the decoder left, to the derivative by `eta`.
+    pub(super) fn latent_grad<F: Real>(
+        &self,
+        isa: Isa,
+        p: &Params<F>,
+        b: &mut Block<F>,
+        estimator: &dyn Estimator<F>,
+        table: Option<&PriorTable<F>>,
+    ) {
+        let (n, many) = (b.rows, b.many());
         let penalised = estimator.penalty().is_some();
         if penalised {
             b.pull.add_dz(n, &mut b.dz);
@@ -320,8 +357,6 @@ impl Vae {
         self.posterior.bound_grad(b.eta.rows(n), b.d_eta.rows_mut(n));
         lap(Stage::Latent, None);
         self.conditional_backward(isa, p, b);
-        let x = b.seen.as_ref().unwrap_or(&b.x).rows(n);
-        self.encoder.backward_rows(isa, p, x, &b.eta, &mut b.d_eta, None, &mut b.encoder);
     }
 
     /// What a parameter's gradient is made from in a block that has been through [`backward`](Self::backward).
