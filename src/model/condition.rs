@@ -253,15 +253,19 @@ impl Vae {
             c.copy_from_slice(given.c.rows(n).row(i / k));
         }
     }
-    /// The decoder's half of the way back: from `out` to `dz`.
-    pub(super) fn decoder_backward<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>) {
+    /// A [part](Layer::parts) of the decoder's half of the way back: with the first one, from `out` to `dz`.
+    pub(super) fn decoder_backward<F: Real>(&self, part: usize, isa: Isa, p: &Params<F>, b: &mut Block<F>) {
         let (many, latent) = (b.many(), self.config().latent);
         let Some(given) = &mut b.given else {
             let z = b.z.rows(many);
-            return self.decoder.backward_rows(isa, p, z, &b.spent, &mut b.out, Some(&mut b.dz), &mut b.decoder);
+            let dz = Some(&mut b.dz);
+            return self.decoder.backward_part(part, isa, p, z, &b.spent, &mut b.out, dz, &mut b.decoder);
         };
         let (z, dz) = (given.joined.rows(many), &mut given.d_joined);
-        self.decoder.backward_rows(isa, p, z, &b.spent, &mut b.out, Some(dz), &mut b.decoder);
+        self.decoder.backward_part(part, isa, p, z, &b.spent, &mut b.out, Some(dz), &mut b.decoder);
+        if part > 0 {
+            return;
+        }
         for i in 0..many {
             b.dz.rows_mut(many).row(i).copy_from_slice(&given.d_joined.rows(many).row(i)[..latent]);
         }

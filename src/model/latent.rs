@@ -43,6 +43,18 @@ impl Vae {
         sampled: bool,
         table: Option<&PriorTable<F>>,
     ) {
+        self.forward_latents(isa, p, b, sampled, table);
+        self.decode(isa, p, b);
+    }
+    /// The same as far as the latents and their terms.
+    pub(super) fn forward_latents<F: Real>(
+        &self,
+        isa: Isa,
+        p: &Params<F>,
+        b: &mut Block<F>,
+        sampled: bool,
+        table: Option<&PriorTable<F>>,
+    ) {
         match sampled || !self.config().closed_form() {
             true => self.forward_sampled(isa, p, b, table),
             false => self.forward_closed(isa, p, b),
@@ -63,7 +75,6 @@ impl Vae {
             }
         }
         lap(Stage::Latent, None);
-        self.decode(isa, p, b);
     }
     /// log p(z) and log q(z|x) of each sample, from `eta`, `eps` and `z`.
     pub(crate) fn log_densities<F: Real>(

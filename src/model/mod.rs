@@ -17,6 +17,7 @@ mod operands;
 mod posterior;
 mod prior;
 mod stacked_prior;
+mod staged;
 mod stats;
 mod step;
 mod table;

@@ -10,7 +10,8 @@ use crate::density::{AnyLikelihood, PosteriorKind, PriorKind};
 use crate::error::Result;
 use crate::estimator::{Batch, Estimator};
 use crate::layer::{
-    Activation, AnyLayer, Cache, Chain, Concat, Dense, Dropout, Gated, Gradient, Layer, LayerNorm, Residual, Sides,
+    Activation, AnyLayer, BatchNorm, Cache, Chain, Concat, Dense, Dropout, Gated, Gradient, Layer, LayerNorm, Linear,
+    Residual, Sides,
 };
 use crate::tensor::profile::{Stage, lap};
 use crate::tensor::{Entry, Isa, Layout, Mat, Params, Real, Slot};
@@ -41,12 +42,19 @@ pub(super) fn hidden(config: &VaeConfig, layout: &mut Layout, inputs: usize, out
     let (layer, last): (Arc<dyn AnyLayer>, _) = match (config.layer, config.norm) {
         (Hidden::Dense(activation), Norm::None) => (dense(activation), activation),
         (Hidden::Dense(activation), Norm::Layer) => (dense(Activation::Identity), activation),
+        (Hidden::Dense(activation), Norm::Batch) => {
+            (Arc::new(Linear::new(layout, inputs, outputs, config.init)), activation)
+        }
         (Hidden::Gated, _) => (Arc::new(Gated::new(layout, inputs, outputs, config.init)), Activation::Identity),
     };
     let layer: Arc<dyn AnyLayer> = match config.norm {
         Norm::None => layer,
         Norm::Layer => {
             let norm = layout.scope("norm", |l| LayerNorm::new(l, outputs, last));
+            Arc::new(Chain::new(vec![layer, Arc::new(norm)]))
+        }
+        Norm::Batch => {
+            let norm = layout.scope("norm", |l| BatchNorm::new(l, outputs, last));
             Arc::new(Chain::new(vec![layer, Arc::new(norm)]))
         }
     };
@@ -128,7 +136,9 @@ impl Vae {
         let early = config.prior.levels().is_none().then(|| prior(&mut layout));
         let posterior = layout.scope("posterior", |l| ModelPosterior::new(config, l));
         let prior = early.unwrap_or_else(|| prior(&mut layout));
-        Ok(Vae { config: config.clone(), layout, encoder, decoder, likelihood, posterior, prior })
+        let vae = Vae { config: config.clone(), layout, encoder, decoder, likelihood, posterior, prior };
+        vae.check_meetings()?;
+        Ok(vae)
     }
     /// What it was built from.
     pub fn config(&self) -> &VaeConfig {
@@ -207,8 +217,9 @@ impl Vae {
     pub fn forward<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>) {
         self.encode(isa, p, b);
         self.forward_closed(isa, p, b);
+        self.decode(isa, p, b);
     }
-    /// The same from `eta` on.
+    /// From `eta` to `z` and the KL in closed form.
     pub(super) fn forward_closed<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>) {
         let (n, many) = (b.rows, b.many());
         if let ModelPrior::StandardNormal(prior) = &self.prior {
@@ -219,7 +230,6 @@ impl Vae {
             self.sample(isa, p, b);
             self.kl(isa, b);
         }
-        self.decode(isa, p, b);
     }
 
     /// The backward half of the rows pass: the terms' values, their weights, and every delta. `table` as in
@@ -234,6 +244,23 @@ impl Vae {
         batch: &Batch,
         table: Option<&PriorTable<F>>,
     ) {
+        self.likelihood_grad(isa, p, b, estimator, batch);
+        for part in (0..Layer::<F>::parts(&self.decoder)).rev() {
+            self.decoder_backward(part, isa, p, b);
+        }
+        self.latent_grad(isa, p, b, estimator, table);
+        let x = b.seen.as_ref().unwrap_or(&b.x).rows(b.rows);
+        self.encoder.backward_rows(isa, p, x, &b.eta, &mut b.d_eta, None, &mut b.encoder);
+    }
+    /// The terms' weights, and the derivative by the likelihood's parameters in their place.
+    pub(super) fn likelihood_grad<F: Real>(
+        &self,
+        isa: Isa,
+        p: &Params<F>,
+        b: &mut Block<F>,
+        estimator: &dyn Estimator<F>,
+        batch: &Batch,
+    ) {
         let (n, many) = (b.rows, b.many());
         let likelihood = F::likelihood(&*self.likelihood);
         // Where the weight of log p(x|z) is known beforehand, value and gradient take one sweep; else the value first.
@@ -245,7 +272,17 @@ impl Vae {
         let (x, out, log_px) = (b.x.rows(n), b.out.rows_mut(many), &mut b.terms.log_px[..many]);
         likelihood.log_prob_grad(isa, p, x, out, &b.weights.log_px[..many], log_px, &mut b.likelihood);
         lap(Stage::Likelihood, None);
-        self.decoder_backward(isa, p, b);
+    }
+    /// From `dz`, which the decoder left, to the derivative by `eta`.
+    pub(super) fn latent_grad<F: Real>(
+        &self,
+        isa: Isa,
+        p: &Params<F>,
+        b: &mut Block<F>,
+        estimator: &dyn Estimator<F>,
+        table: Option<&PriorTable<F>>,
+    ) {
+        let n = b.rows;
         let penalised = estimator.penalty().is_some();
         if penalised {
             b.pull.add_dz(n, &mut b.dz);
@@ -263,8 +300,6 @@ impl Vae {
         if let ModelPrior::Conditional(prior) = &self.prior {
             prior.backward(isa, p, b);
         }
-        let x = b.seen.as_ref().unwrap_or(&b.x).rows(n);
-        self.encoder.backward_rows(isa, p, x, &b.eta, &mut b.d_eta, None, &mut b.encoder);
     }
 
     /// What a parameter's gradient is made from in a block that has been through [`backward`](Self::backward).

@@ -251,6 +251,16 @@ impl Trainer {
         average.refresh(crate::tensor::Par::Sequential);
         Ok(())
     }
+    /// Fills the statistics of a run that is restored, and those of the average, if one is kept.
+    ///
+    /// # Errors
+    /// Whatever `fill` returns.
+    pub fn restore_statistics(
+        &mut self,
+        fill: impl FnOnce(&mut Slab<f32>, Option<&mut Slab<f32>>) -> Result<()>,
+    ) -> Result<()> {
+        fill(self.params.statistics_mut(), self.average.as_mut().map(Params::statistics_mut))
+    }
     /// Whether a parameter is not finite, and which.
     pub fn bad_parameter(&self) -> Option<String> {
         bad_parameter(&self.vae, &self.params)
@@ -336,6 +346,7 @@ impl Trainer {
         // By whole batches only: the last one of an epoch may be a row or two.
         let whole = stats.rows == self.config.batch_size.min(self.data.train().len()) as u64;
         let optimum = vae.likelihood::<f32>().optimum(&self.params, train.reconstruction).filter(|_| whole);
+        vae.follow_batch(ws, &mut self.params);
         let gradient_norm = self.update(lr);
         if let Some((slot, value)) = optimum {
             self.params.values_mut().set(&slot, 0, 0, value);

@@ -126,7 +126,7 @@ fn the_kl_s_bound_is_above_the_kl() {
             *z = mean + f64::exp(0.5 * v) * eps;
             log_q -= 0.5 * (std::f64::consts::TAU.ln() + v + eps * eps);
         }
-        mixture.log_prob(z.rows(1), shares.rows_mut(1), &mut out);
+        mixture.log_prob(Isa::default(), z.rows(1), shares.rows_mut(1), &mut out);
         total += log_q - out[0];
         squares += (log_q - out[0]).powi(2);
     }
