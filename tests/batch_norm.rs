@@ -3,14 +3,14 @@
 use elbo::data::Dataset;
 use elbo::estimator::{AnyEstimator, Bound, Elbo, FreeBits, Objective, ObjectiveKind, PathGradient};
 use elbo::files::state_dict::{StateDict, write};
-use elbo::files::tensors::Tensor;
+use elbo::files::tensors::{self, Tensor, TensorFile};
 use elbo::gradcheck::{check_coordinates, check_layer, check_vae};
 use elbo::layer::{Activation, BatchNorm, Cache, Chain, Dense, Dropout, InitScheme, Layer, Linear, Meeting, Residual};
 use elbo::model::{Draw, Hidden, Norm, PRESETS, Vae, VaeConfig, Workspace};
 use elbo::optim::average_decay;
 use elbo::task::exchange::{export, import};
 use elbo::tensor::{Buffer, Exec, Isa, Layout, Noise, Par, Params, Precision, Slab, Stream};
-use elbo::train::{Flow, Observer, SavedModel, Settings, StepReport, TrainConfig, Trainer};
+use elbo::train::{Flow, Observer, Place, RunFolder, SavedModel, Settings, StepReport, TrainConfig, Trainer};
 use ndarray::{Array1, Array2, Axis};
 use std::sync::Arc;
 
@@ -229,8 +229,8 @@ fn whole_models() {
         for c in check_vae(config, estimator, 0.7, rows, 3).unwrap() {
             println!("{what}, {rows} rows, {}: {:.1e}, f32 {:.1e}", c.check.name, c.check.worst, c.f32_error);
             assert!(c.check.passed(), "{what}, {rows} rows, {}: {:?}", c.check.name, c.check);
-            // A normalised gradient is a difference of nearly equal numbers: of three rows, it keeps two or three digits less.
-            assert!(c.f32_error < 1e-3, "{what}, {rows} rows, {}: f32 {:.1e}", c.check.name, c.f32_error);
+            // As of other networks (see gradients.rs): a handful of layers, each with rounding of some 2·10⁻⁶.
+            assert!(c.f32_error < 2e-5, "{what}, {rows} rows, {}: f32 {:.1e}", c.check.name, c.f32_error);
         }
     };
     for rows in [1, 3, 7, 70] {
@@ -498,6 +498,56 @@ fn statistics_are_part_of_the_model_in_files() {
     };
     let refused = bring(&negative).unwrap_err().to_string();
     assert!(refused.contains("running_var is -0.5 at 2, expected a variance"), "{refused}");
+}
+
+/// Opens a file, or says why not.
+type Open<'a> = &'a dyn Fn() -> Result<(), String>;
+
+/// A model's file or a checkpoint whose running averages are missing, no variances or not finite is refused by the tensor's name.
+#[test]
+fn damaged_statistics_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let settings = Settings::from_toml("norm = \"batch\"\nhidden = [6]\naverage = 0.9\nepochs = 1").unwrap();
+    let start = || {
+        let (config, _) = settings.resolve(&digits(52)).unwrap();
+        Trainer::new(config, digits(52), Exec::sequential().unwrap()).unwrap()
+    };
+    let mut trainer = start();
+    let mut run = RunFolder::create(&Place::New(out.clone()), &trainer, "digits").unwrap();
+    run.train(&mut trainer, &mut (), &false.into()).unwrap();
+    let resume = || {
+        let again = RunFolder::resume_with(&out, &Settings::default(), digits(52), Exec::sequential().unwrap());
+        again.map(|_| ()).map_err(|e| e.to_string())
+    };
+    let load = || SavedModel::load(&out).map(|_| ()).map_err(|e| e.to_string());
+    let files: [(&str, &str, Open); 3] = [
+        ("model.safetensors", "", &load),
+        ("checkpoint", "statistics.", &resume),
+        ("checkpoint", "average_statistics.", &resume),
+    ];
+    for (name, prefix, open) in files {
+        let path = out.join(name);
+        let file = TensorFile::read(&path).unwrap();
+        open().unwrap();
+        let tensor = format!("{prefix}encoder.0.norm.running_var");
+        let at = file.tensors.iter().position(|t| t.name == tensor.as_str()).unwrap();
+        let spoilt = |value: f32| {
+            let mut all = file.tensors.clone();
+            all[at] = Tensor::new(tensor.clone(), &[6], vec![value; 6]);
+            all
+        };
+        let mut without = file.tensors.clone();
+        without.remove(at);
+        let cases =
+            [(spoilt(-1.0), "is -1 at 0, expected a variance"), (spoilt(f32::NAN), "not finite"), (without, "")];
+        for (all, says) in cases {
+            tensors::write(&path, &file.metadata, &all).unwrap();
+            let error = open().unwrap_err();
+            assert!(error.contains(&tensor) && error.contains(says), "{name}, {prefix}: {error}");
+        }
+        tensors::write(&path, &file.metadata, &file.tensors).unwrap();
+    }
 }
 
 /// What cannot be normalised by the batch says so, and what to do.
