@@ -113,9 +113,6 @@ fn workspace<F: Real>(
 ///
 /// # Errors
 /// As [`Vae::new`], and an objective that wants a KL in closed form where there is none.
-///
-/// # Panics
-/// Of a flow's posterior under a gradient that is not plain, which it has not.
 pub fn check_vae(
     config: &VaeConfig,
     estimator: &dyn AnyEstimator,

@@ -4,7 +4,7 @@
 //! dz = path · (decoder's dz + log_pz · ∂ log p(z)/∂z)          dη = ∂T(dz) + (path · log_qz) ∂ log q through z + score · ∂ log q at z
 //! ```
 
-use super::{Block, PriorTable, StackedPrior, Vae};
+use super::{Block, PriorTable, Vae};
 use crate::density::Prior;
 use crate::estimator::Estimator;
 use crate::tensor::profile::{Stage, lap};
@@ -148,8 +148,7 @@ impl Vae {
             (None, None) if self.conditional.is_some() => self.conditional_log_pz_grad(b),
             (None, None) => match &self.stacked_prior {
                 Some(stacked) => {
-                    StackedPrior::assert_plain(&w.score[..many], &w.log_qz);
-                    stacked.encoders_grad(isa, p, &w.path[..many], z, dz, &mut b.levels);
+                    stacked.encoders_grad(isa, p, &w.path[..many], [&w.log_qz, &w.score], z, dz, &mut b.levels);
                 }
                 None => self.prior.log_prob_grad(isa, z, &w.path, dz),
             },
