@@ -27,7 +27,7 @@
 //! from the last latent to the first      v'_i = (v_i − Σ_{deg > i} dA Wᵀ) / σ_i
 //! ```
 //!
-//! Each weight is used once for each sample, as on the way back. Z of Z' is found from the first latent on, by a forward pass each.
+//! Each weight is used once for each sample, as on the way back, and in bf16 too as it is, not rounded. Z of Z' is found from the first latent on, by a forward pass each.
 
 use super::{PosteriorFlow, sigmoid, softplus};
 use crate::layer::{Activation, Cache, Dense, Gradient, InitScheme, Layer};

@@ -165,6 +165,12 @@ pub const ROWS: &[Row] = &[
         let ran = crate::support::elbo(lab.at(), &format!("{BENCH} --gradient drag"));
         assert!(ran.code == 2 && ran.stderr.contains("did you mean `dreg`?"), "{}", ran.stderr);
     }),
+    ("bench", "--penalty", |lab| {
+        let of = |flags: &str| lab.elbo(&format!("{BENCH} {flags} --json")).json()["penalty"].clone();
+        assert_eq!((of("--penalty tc:5"), of("")), ("tc:5".into(), serde_json::Value::Null));
+        let ran = crate::support::elbo(lab.at(), &format!("{BENCH} --penalty mdd:5"));
+        assert!(ran.code == 2 && ran.stderr.contains("did you mean `mmd`?"), "{}", ran.stderr);
+    }),
     ("bench", "--log-variance", |lab| {
         let ran = crate::support::elbo(lab.at(), "bench --data set --log-variance 1,1");
         assert!(ran.code == 2 && ran.stderr.contains("cannot lie between 1 and 1"), "{}", ran.stderr);
