@@ -117,10 +117,12 @@ fn steps_and_inference_allocate_nothing_after_the_first() {
     for posterior in ["full", "planar:2", "iaf:2"] {
         assert_eq!(allocated(2, |c| c.vae.posterior = posterior.parse().unwrap()), 0, "{posterior}");
     }
-    let sticking = |c: &mut TrainConfig| {
-        (c.vae.posterior, c.gradient) = ("full".parse().unwrap(), "stl".parse().unwrap());
-    };
-    assert_eq!(allocated(2, sticking), 0, "full, sticking the landing");
+    for posterior in ["full", "planar:2", "iaf:2"] {
+        let sticking = |c: &mut TrainConfig| {
+            (c.vae.posterior, c.gradient) = (posterior.parse().unwrap(), "stl".parse().unwrap());
+        };
+        assert_eq!(allocated(2, sticking), 0, "{posterior}, sticking the landing");
+    }
     // One with a learned number, and one of 8-bit values.
     for name in ["laplace-learned", "discretized-logistic"] {
         let likelihood = name.parse::<LikelihoodKind>().unwrap();

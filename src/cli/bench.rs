@@ -49,6 +49,9 @@ pub struct Bench {
     /// Gradient by the posterior: plain, stl or dreg
     #[arg(long, value_name = "NAME")]
     gradient: Option<String>,
+    /// A penalty of the batch's latents: tc:WEIGHT, mmd:WEIGHT or mmd-gaussian:WEIGHT
+    #[arg(long, value_name = "NAME:WEIGHT")]
+    penalty: Option<String>,
     /// Epochs to measure; without it, at least three, until the time is up
     #[arg(long, value_name = "N")]
     epochs: Option<u64>,
@@ -81,6 +84,7 @@ impl Bench {
             objective: self.objective.clone(),
             samples: self.samples,
             gradient: self.gradient.clone(),
+            penalty: self.penalty.clone(),
             seed: self.common.seed,
             ..self.network.settings()
         };
@@ -125,6 +129,7 @@ impl Bench {
             "precision": config.precision.to_string(),
             "objective": config.objective.to_string(),
             "samples": config.samples,
+            "penalty": config.penalty.map(|penalty| penalty.to_string()),
         });
         let mut text = format!(
             "{:.0} examples/s (median of {} epochs, {:.0} to {:.0})\n{:.1} GFLOP/s, {:.1} % of a peak of {:.1} GFLOP/s\n\

@@ -18,6 +18,16 @@
 //! dm = g ⊙ (1 − σ)      ds = (g ⊙ (Z − m) ⊙ σ + o) ⊙ (1 − σ)      dY = [dm | ds] W'ᵀ      dA = dY ⊙ elu'      dc_k = Σ_samples dA
 //! dZ = g ⊙ σ + dA Wᵀ     dW = Zᵀ dA      dW' = Yᵀ [dm | ds]
 //! ```
+//!
+//! The force v' solves the same equations for g = v' where dZ = v and o = 1: a triangle, and its last latent is known first. A hidden
+//! unit of degree d (see [`Mask`]) is fed by the latents before d and feeds those from d on, so that its dA is whole when latent d is,
+//! and latent i has heard from all units that it feeds before its turn comes:
+//!
+//! ```text
+//! from the last latent to the first      v'_i = (v_i − Σ_{deg > i} dA Wᵀ) / σ_i
+//! ```
+//!
+//! Each weight is used once for each sample, as on the way back, and in bf16 too as it is, not rounded. Z of Z' is found from the first latent on, by a forward pass each.
 
 use super::{PosteriorFlow, sigmoid, softplus};
 use crate::layer::{Activation, Cache, Dense, Gradient, InitScheme, Layer};
@@ -69,6 +79,63 @@ impl Autoregressive {
     }
 }
 
+/// The flow's own buffers: a gradient of z, and, once a force was asked for, W' and W turned over, (2L, H) and (H, L).
+const DZ: usize = 0;
+const LEAVE: usize = 1;
+const ENTER: usize = 2;
+
+/// `matrix` of a slot with its rows and columns exchanged.
+fn turn<F: Real>(p: &Params<F>, slot: Slot, matrix: &mut Buffer<F>) {
+    let stride = matrix.flat(1).len();
+    slot.panels().unpack(p.slot(&slot), [1, stride], matrix.flat_mut(slot.cols()));
+}
+
+/// `y += a x`
+fn add_scaled<F: Real>(a: F, x: &[F], y: &mut [F]) {
+    y.iter_mut().zip(x).for_each(|(y, &x)| *y += a * x);
+}
+
+impl Autoregressive {
+    /// [m | s] of step k from the z in its cache.
+    fn gates<F: Real>(&self, isa: Isa, p: &Params<F>, k: usize, many: usize, eta: Mat<F>, cache: &mut Cache<F>) {
+        let (step, samples, none) = (&self.steps[k], many / eta.rows().max(1), &mut Cache::default());
+        let [before, hidden, gates, _] = &mut cache.buffers[..] else { unreachable!("four buffers") };
+        step.enter.forward(isa, p, before.rows(many), hidden, none);
+        for r in 0..many {
+            let context = &eta.row(r / samples)[k * self.width..][..self.width];
+            hidden.rows_mut(many).row(r).iter_mut().zip(context).for_each(|(a, &c)| *a += c);
+        }
+        activation::forward(isa, ELU, hidden.flat_mut(many));
+        lap(Stage::Activation, Some(&step.enter.weight()));
+        step.leave.forward(isa, p, hidden.rows(many), gates, none);
+    }
+    /// Turns a row of ∂ log q/∂z into that of ∂ log q/∂z', by the way from z over the hidden layer to [m | s]. `turned` are W' and W,
+    /// `d_hidden` is used up.
+    fn force_row<F: Real>(
+        &self,
+        turned: [Mat<F>; 2],
+        [z, hidden, gates]: [&[F]; 3],
+        force: &mut [F],
+        d_hidden: &mut [F],
+    ) {
+        let (latent, [leave, enter], (m, s)) = (self.latent, turned, gates.split_at(self.latent));
+        d_hidden.fill(F::ZERO);
+        for i in (0..latent).rev() {
+            let gate = s[i].to_f64() + OPEN;
+            let (keeps, takes) = (sigmoid(gate), sigmoid(-gate));
+            let v = force[i].to_f64() / keeps;
+            force[i] = F::from_f64(v);
+            add_scaled(F::from_f64(v * takes), leave.row(i), d_hidden);
+            let ds = (v * (z[i].to_f64() - m[i].to_f64()) * keeps + 1.0) * takes;
+            add_scaled(F::from_f64(ds), leave.row(latent + i), d_hidden);
+            for unit in (i..self.width).step_by(latent) {
+                let slope = if hidden[unit] > F::ZERO { F::ONE } else { hidden[unit] + F::ONE };
+                add_scaled(-(d_hidden[unit] * slope), &enter.row(unit)[..i], &mut force[..i]);
+            }
+        }
+    }
+}
+
 impl<F: Real> PosteriorFlow<F> for Autoregressive {
     fn latent(&self) -> usize {
         self.latent
@@ -91,26 +158,17 @@ impl<F: Real> PosteriorFlow<F> for Autoregressive {
         log_det: &mut [f64],
         cache: &mut Cache<F>,
     ) {
-        let (many, samples) = (z.rows(), z.rows() / eta.rows().max(1));
-        let none = &mut Cache::default();
-        for (k, (step, cache)) in self.steps.iter().zip(&mut cache.children).enumerate() {
-            let [before, hidden, gates, _] = &mut cache.buffers[..] else { unreachable!("four buffers") };
+        let many = z.rows();
+        for (k, cache) in cache.children.iter_mut().enumerate() {
             for r in 0..many {
                 if k > 0 {
                     z.row(r).reverse();
                 }
-                before.rows_mut(many).row(r).copy_from_slice(z.row(r));
+                cache.buffers[Z].rows_mut(many).row(r).copy_from_slice(z.row(r));
             }
-            step.enter.forward(isa, p, before.rows(many), hidden, none);
-            for r in 0..many {
-                let context = &eta.row(r / samples)[k * self.width..][..self.width];
-                hidden.rows_mut(many).row(r).iter_mut().zip(context).for_each(|(a, &c)| *a += c);
-            }
-            activation::forward(isa, ELU, hidden.flat_mut(many));
-            lap(Stage::Activation, Some(&step.enter.weight()));
-            step.leave.forward(isa, p, hidden.rows(many), gates, none);
+            self.gates(isa, p, k, many, eta, cache);
             for (r, log_det) in log_det[..many].iter_mut().enumerate() {
-                let (m, s) = gates.rows(many).row(r).split_at(self.latent);
+                let (m, s) = cache.buffers[GATES].rows(many).row(r).split_at(self.latent);
                 for ((z, m), s) in z.row(r).iter_mut().zip(m).zip(s) {
                     let s = s.to_f64() + OPEN;
                     *z = F::from_f64(sigmoid(s) * z.to_f64() + sigmoid(-s) * m.to_f64());
@@ -119,6 +177,64 @@ impl<F: Real> PosteriorFlow<F> for Autoregressive {
             }
             lap(Stage::Latent, None);
         }
+    }
+    fn inverse(
+        &self,
+        isa: Isa,
+        p: &Params<F>,
+        eta: Mat<F>,
+        mut z: MatMut<F>,
+        log_det: &mut [f64],
+        cache: &mut Cache<F>,
+    ) {
+        let many = z.rows();
+        for (k, cache) in cache.children.iter_mut().enumerate().rev() {
+            for r in 0..many {
+                cache.buffers[Z].rows_mut(many).row(r).copy_from_slice(z.row(r));
+            }
+            // Wherever it starts, each pass finds one latent more.
+            for _ in 0..self.latent {
+                self.gates(isa, p, k, many, eta, cache);
+                let [before, _, gates, _] = &mut cache.buffers[..] else { unreachable!("four buffers") };
+                for r in 0..many {
+                    let (m, s) = gates.rows(many).row(r).split_at(self.latent);
+                    for (((before, z), m), s) in before.rows_mut(many).row(r).iter_mut().zip(z.row(r)).zip(m).zip(s) {
+                        let s = s.to_f64() + OPEN;
+                        *before = F::from_f64((z.to_f64() - sigmoid(-s) * m.to_f64()) / sigmoid(s));
+                    }
+                }
+            }
+            for (r, log_det) in log_det[..many].iter_mut().enumerate() {
+                let (_, s) = cache.buffers[GATES].rows(many).row(r).split_at(self.latent);
+                s.iter().for_each(|s| *log_det -= softplus(-(s.to_f64() + OPEN)));
+                z.row(r).copy_from_slice(cache.buffers[Z].rows(many).row(r));
+                if k > 0 {
+                    z.row(r).reverse();
+                }
+            }
+        }
+    }
+    fn force(&self, p: &Params<F>, _: Mat<F>, mut force: MatMut<F>, cache: &mut Cache<F>) {
+        let many = force.rows();
+        let Cache { buffers, children } = cache;
+        if buffers.len() == LEAVE {
+            // Once: plain gradients have no use for them.
+            buffers.extend([(2 * self.latent, self.width), (self.width, self.latent)].map(|(r, c)| Buffer::new(r, c)));
+        }
+        for (k, (step, cache)) in self.steps.iter().zip(children).enumerate() {
+            turn(p, step.leave.weight(), &mut buffers[LEAVE]);
+            turn(p, step.enter.weight(), &mut buffers[ENTER]);
+            let [before, hidden, gates, d_hidden] = &mut cache.buffers[..] else { unreachable!("four buffers") };
+            let turned = [buffers[LEAVE].rows(2 * self.latent), buffers[ENTER].rows(self.width)];
+            for r in 0..many {
+                let (force, row) = (force.row(r), [&*before, &*hidden, &*gates].map(|buffer| buffer.rows(many).row(r)));
+                if k > 0 {
+                    force.reverse();
+                }
+                self.force_row(turned, row, force, d_hidden.rows_mut(many).row(r));
+            }
+        }
+        lap(Stage::Latent, None);
     }
     fn backward_rows(
         &self,
@@ -156,9 +272,9 @@ impl<F: Real> PosteriorFlow<F> for Autoregressive {
                 context.iter_mut().zip(d_hidden.rows(many).row(r)).for_each(|(dc, &da)| *dc += da);
             }
             lap(Stage::Activation, Some(&step.enter.weight()));
-            step.enter.backward_rows(isa, p, before.rows(many), spent, d_hidden, Some(&mut buffers[0]), none);
+            step.enter.backward_rows(isa, p, before.rows(many), spent, d_hidden, Some(&mut buffers[DZ]), none);
             for r in 0..many {
-                dz.row(r).iter_mut().zip(buffers[0].rows(many).row(r)).for_each(|(dz, &d)| *dz += d);
+                dz.row(r).iter_mut().zip(buffers[DZ].rows(many).row(r)).for_each(|(dz, &d)| *dz += d);
                 if k > 0 {
                     dz.row(r).reverse();
                 }

@@ -6,6 +6,14 @@
 //! ```text
 //! z₀ → z₁ → … → z_K        log q(z_K) = log q₀(z₀) − Σ_k log |det ∂z_k/∂z_{k−1}|
 //! ```
+//!
+//! How log q rises with z while its parameters stay, the force, goes along with the draws (Vaitl, Nicoli, Nakajima and Kessel 2022,
+//! arXiv:2207.08219; as a recursion Vaitl, Winkler, Richter and Kessel 2024, arXiv:2403.15881), by a system of equations with each
+//! step's Jacobian J_k, and without an inverse of the flow:
+//!
+//! ```text
+//! v_k = ∂ log q(z_k)/∂z_k        J_kᵀ v_k = v_{k−1} − ∂ log |det J_k|/∂z_{k−1}
+//! ```
 
 mod autoregressive;
 mod coupling;
@@ -32,6 +40,12 @@ pub trait PosteriorFlow<F: Real>: Debug + Send + Sync {
     fn cache(&self, rows: usize) -> Cache<F>;
     /// Replaces z₀ by z_K, and adds `log |det ∂z_K/∂z₀|` of each row to `log_det`, in nats.
     fn forward(&self, isa: Isa, p: &Params<F>, eta: Mat<F>, z: MatMut<F>, log_det: &mut [f64], cache: &mut Cache<F>);
+    /// Replaces z_K by z₀, for any z_K, and adds `log |det ∂z_K/∂z₀|` of each row to `log_det`, in nats. It costs as many forward
+    /// passes as a step has latents, or a search: for checks, and not for training.
+    fn inverse(&self, isa: Isa, p: &Params<F>, eta: Mat<F>, z: MatMut<F>, log_det: &mut [f64], cache: &mut Cache<F>);
+    /// After [`forward`](Self::forward), and before the way back: turns `force`, (n·k, L), from ∂ log q₀/∂z₀ into ∂ log q/∂z_K, the
+    /// flow's parameters held.
+    fn force(&self, p: &Params<F>, eta: Mat<F>, force: MatMut<F>, cache: &mut Cache<F>);
     /// The way back: `dz` is the gradient of z_K and becomes that of z₀, what both say of η is added to `deta`, and
     /// [`gradient`](Self::gradient) knows the rest. `weights[r]` is the derivative by log q(z_K), which has the log-determinant
     /// with a minus.

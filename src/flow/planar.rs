@@ -13,6 +13,12 @@
 //! dz = g + da w      db = da      du = t g + dq w      dw = da z + t c g + dq u − 2 (dc c / ‖w‖²) w
 //! ```
 //!
+//! The force, with J = I + û (h w)ᵀ inverted by Sherman and Morrison's formula, and z of z' by a search for y = wᵀz alone:
+//!
+//! ```text
+//! v' = J⁻ᵀ (v + (2 s t h / D) w) = v + (h / D) (2 s t / D − ûᵀv) w        wᵀz' = y + s tanh (y + b)      z = z' − û t
+//! ```
+//!
 //! The constraint has a pole at w = 0, where an encoder that knows nothing starts. So the encoder's w is what is added to a unit
 //! vector, step k's along latent k mod L: the same family, as a bias of the encoder's head would begin it. All but z and η is in f64.
 
@@ -20,6 +26,9 @@ use super::{PosteriorFlow, sigmoid, softplus};
 use crate::layer::{Cache, Gradient};
 use crate::tensor::profile::{Stage, lap};
 use crate::tensor::{Buffer, Isa, Mat, MatMut, Params, Real, Slot};
+
+/// Halves of an interval of f64 until nothing is left of it.
+const MOST_HALVES: usize = 100;
 
 /// K planar flows over L latents.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -73,6 +82,38 @@ impl<'e, F: Real> Step<'e, F> {
         let t = (self.along(z) + self.b).tanh();
         let h = 1.0 - t * t;
         [t, h, t * t + h * self.rise]
+    }
+    /// Turns ∂ log q/∂z into ∂ log q/∂z'.
+    fn force(&self, z: &[F], force: &mut [F]) {
+        let [t, h, det] = self.at(z);
+        let along: f64 = force.iter().enumerate().map(|(i, v)| v.to_f64() * (self.u(i) + self.c * self.w(i))).sum();
+        let by_w = h / det * (2.0 * (self.rise - 1.0) * t / det - along);
+        for (i, v) in force.iter_mut().enumerate() {
+            *v = F::from_f64(v.to_f64() + by_w * self.w(i));
+        }
+    }
+    /// Turns z' into z, and gives the determinant. What is searched for rises: Newton's steps, and halves where they leave the
+    /// interval that it is in.
+    fn invert(&self, z: &mut [F]) -> f64 {
+        let (to, s) = (self.along(z), self.rise - 1.0);
+        let [mut low, mut high] = [to - s.abs(), to + s.abs()];
+        let (mut y, mut t, mut det) = (to, 0.0, 1.0);
+        for _ in 0..MOST_HALVES {
+            t = (y + self.b).tanh();
+            det = t * t + (1.0 - t * t) * self.rise;
+            let over = y + s * t - to;
+            (low, high) = if over > 0.0 { (low, y) } else { (y, high) };
+            let step = y - over / det;
+            let next = if low <= step && step <= high { step } else { 0.5 * (low + high) };
+            if next == y {
+                break;
+            }
+            y = next;
+        }
+        for (i, z) in z.iter_mut().enumerate() {
+            *z = F::from_f64(z.to_f64() - (self.u(i) + self.c * self.w(i)) * t);
+        }
+        det
     }
     /// Turns `dz` from the gradient of z' into that of z, and adds to `deta`, the step's own columns.
     fn backward(&self, z: &[F], dz: &mut [F], of_log_det: f64, deta: &mut [F]) {
@@ -132,6 +173,28 @@ impl<F: Real> PosteriorFlow<F> for Planar {
                         *z = F::from_f64(z.to_f64() + (s.u(j) + s.c * s.w(j)) * t);
                     }
                 }
+            }
+        }
+        lap(Stage::Latent, None);
+    }
+    fn inverse(&self, _: Isa, _: &Params<F>, eta: Mat<F>, mut z: MatMut<F>, log_det: &mut [f64], _: &mut Cache<F>) {
+        let samples = z.rows() / eta.rows().max(1);
+        for step in (0..self.steps).rev() {
+            for r in 0..eta.rows() {
+                let s = Step::new(eta.row(r), self.latent, step);
+                let own = r * samples..(r + 1) * samples;
+                for (i, log_det) in own.clone().zip(&mut log_det[own]) {
+                    *log_det += s.invert(z.row(i)).ln();
+                }
+            }
+        }
+    }
+    fn force(&self, _: &Params<F>, eta: Mat<F>, mut force: MatMut<F>, cache: &mut Cache<F>) {
+        let (many, samples) = (force.rows(), force.rows() / eta.rows().max(1));
+        for (step, before) in cache.buffers.iter().enumerate() {
+            for r in 0..eta.rows() {
+                let s = Step::new(eta.row(r), self.latent, step);
+                (r * samples..(r + 1) * samples).for_each(|i| s.force(before.rows(many).row(i), force.row(i)));
             }
         }
         lap(Stage::Latent, None);

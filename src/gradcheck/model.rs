@@ -114,9 +114,6 @@ fn workspace<F: Real>(
 /// # Errors
 /// As [`Vae::new`] and [`VaeConfig::check_normalised_gradient`], an objective that wants a KL in closed form where there is none, and two rows of
 /// hidden layers that are normalised by the batch.
-///
-/// # Panics
-/// Of a flow's posterior under a gradient that is not plain, which it has not.
 pub fn check_vae(
     config: &VaeConfig,
     estimator: &dyn AnyEstimator,

@@ -18,6 +18,8 @@ pub(super) struct Surrogate<'a> {
     /// The terms elsewhere, decoded by the point's own decoder.
     moving: Block<f64>,
     log_prob: Vec<f64>,
+    /// For the networks of more stochastic layers, at latents that are given.
+    levels: Block<f64>,
     /// A mixture prior's components: at the point, and where the parameters are.
     table: Option<PriorTable<f64>>,
     here: Option<PriorTable<f64>>,
@@ -57,6 +59,7 @@ impl<'a> Surrogate<'a> {
             vae,
             params: params.clone(),
             weights,
+            levels: fixed.clone(),
             fixed,
             moving,
             log_prob: vec![0.0; rows * samples],
@@ -69,7 +72,7 @@ impl<'a> Surrogate<'a> {
     }
 
     pub fn value(&mut self, p: &Params<f64>) -> Value {
-        let (isa, vae, w) = (Isa::default(), self.vae, &self.weights);
+        let (isa, vae, w, mut sides) = (Isa::default(), self.vae, &self.weights, Sides::default());
         let (fixed, moving, out) = (&mut self.fixed, &mut self.moving, &mut self.log_prob);
         let (n, many) = (fixed.rows, fixed.many());
         let through = |term: &[f64], weights: &[f64]| -> f64 {
@@ -109,28 +112,27 @@ impl<'a> Surrogate<'a> {
                 sum += direct(out, &w.log_pz);
             }
             ModelPrior::Stacked(_) => {
-                // Its encoders are of the inference network: they follow the path, and stay where the generative one moves.
-                vae.log_densities(isa, &vae.with_prior_encoders(&self.params, p), moving, None);
-                sum += through(&moving.terms.log_pz, &w.log_pz);
-                vae.log_densities(isa, &vae.with_prior_encoders(p, &self.params), fixed, None);
-                sum += direct(&fixed.terms.log_pz, &w.log_pz);
+                // The moving latents of all levels, and what both networks at the point say of them.
+                vae.log_densities(isa, p, moving, None);
+                let [log_p, log_q] = vae.log_densities_of_levels(isa, &self.params, moving, &mut self.levels);
+                vae.kinks(&self.levels, &mut sides);
+                sum += through(&log_p, &w.log_pz) - through(&log_q, &w.log_pz);
+                let [log_p, log_q] = vae.log_densities_of_levels(isa, p, fixed, &mut self.levels);
+                vae.kinks(&self.levels, &mut sides);
+                // What is left out of the score of q(z|x) is left out of theirs.
+                let score = |i: usize| w.score[i] - w.path[i] * (w.log_qz[i] + w.log_pz[i]);
+                let score: Vec<f64> = (0..many).map(score).collect();
+                sum += direct(&log_p, &w.log_pz) + direct(&log_q, &score);
             }
             ModelPrior::StandardNormal(normal) => {
                 normal.log_prob(isa, moving.z.rows(many), out);
                 sum += through(out, &w.log_pz);
             }
         }
-        if vae.posterior().is_gaussian() {
-            vae.posterior().log_prob(isa, moving.z.rows(many), fixed.eta.rows(n), out);
-            sum += through(out, &w.log_qz);
-            vae.posterior().log_prob(isa, fixed.z.rows(many), moving.eta.rows(n), out);
-            sum += direct(out, &w.score);
-        } else {
-            // Both ways at once, which of a flow have one weight.
-            vae.log_densities(isa, p, moving, self.table.as_ref());
-            sum += direct(&moving.terms.log_qz, &w.score);
-        }
-        let mut sides = Sides::default();
+        vae.posterior().log_prob(isa, &self.params, moving.z.rows(many), fixed.eta.rows(n), out);
+        sum += through(out, &w.log_qz);
+        vae.posterior().log_prob(isa, p, fixed.z.rows(many), moving.eta.rows(n), out);
+        sum += direct(out, &w.score);
         vae.kinks(moving, &mut sides);
         vae.kinks(fixed, &mut sides);
         self.components.iter().for_each(|b| vae.kinks(b, &mut sides));

@@ -2,7 +2,6 @@
 
 use crate::density::{LikelihoodKind, PosteriorKind, PriorKind};
 use crate::error::{Error, Result};
-use crate::estimator::PathGradient;
 use crate::layer::{Activation, InitScheme};
 
 /// How the posterior's mean and log-variance come out of the encoder's last hidden layer.
@@ -239,21 +238,6 @@ impl VaeConfig {
     pub fn posterior_columns(&self) -> usize {
         let more = self.posterior.more_columns(self.latent, self.flow_width());
         self.latent.saturating_mul(2).saturating_add(more)
-    }
-    /// Whether an objective's gradient can be estimated in this way.
-    ///
-    /// # Errors
-    /// Any but the plain one under more stochastic layers.
-    pub fn check_gradient(&self, gradient: PathGradient) -> Result<()> {
-        match self.prior {
-            PriorKind::Stacked(_) if gradient != PathGradient::Plain => Err(Error::input(format!(
-                "the gradient {gradient} leaves the score of q(z|x) out; the prior {} has posteriors of its own, whose \
-                 scores would have to go too, while the latents below them keep theirs",
-                self.prior
-            ))
-            .hint("leave --gradient out, or take another prior: --prior flow:4, for example")),
-            _ => Ok(()),
-        }
     }
     /// Whether a network can be built from it.
     ///

@@ -80,8 +80,7 @@ impl ModelPrior {
             ModelPrior::Mixture(_) => PriorTable::of(table).log_prob_grad(isa, z, b.shares.rows(many), &w.path, dz),
             ModelPrior::Flow(_) => {}
             ModelPrior::Stacked(stacked) => {
-                StackedPrior::assert_plain(&w.score[..many], &w.log_qz);
-                stacked.encoders_grad(isa, p, &w.path[..many], z, dz, &mut b.levels);
+                stacked.encoders_grad(isa, p, &w.path[..many], [&w.log_qz, &w.score], z, dz, &mut b.levels);
             }
             ModelPrior::Conditional(conditional) => conditional.log_pz_grad(b),
         }

@@ -10,7 +10,7 @@ use super::{Block, Vae, VaeConfig};
 use crate::density::{DiagonalGaussian, FullGaussian, Posterior, PosteriorKind, Prior, StandardNormal};
 use crate::flow::{Autoregressive, Planar, PosteriorFlow};
 use crate::layer::{Cache, Gradient, Sides};
-use crate::tensor::{Isa, Layout, Mat, MatMut, Params, Real, Slot};
+use crate::tensor::{Buffer, Isa, Layout, Mat, MatMut, Params, Real, Slot};
 
 /// The posterior of a model: how η and noise make z, and how that is differentiated.
 #[derive(Clone, Debug)]
@@ -59,9 +59,13 @@ impl ModelPosterior {
             Shape::Autoregressive(flow) => Some(flow),
         }
     }
-    /// Memory for a block of `rows` rows of z.
+    /// Memory for a block of `rows` rows of z: of a flow its force, and its own.
     pub(super) fn cache<F: Real>(&self, rows: usize) -> Cache<F> {
-        self.flow().map_or_else(Cache::default, |flow| flow.cache(rows))
+        let of_flow = |flow: &dyn PosteriorFlow<F>| Cache {
+            buffers: vec![Buffer::new(rows, self.latent)],
+            children: vec![flow.cache(rows)],
+        };
+        self.flow().map_or_else(Cache::default, of_flow)
     }
     /// log-determinants of as many rows of z; none of a Gaussian.
     pub(super) fn log_dets(&self, rows: usize) -> Vec<f64> {
@@ -111,7 +115,7 @@ impl ModelPosterior {
         self.base.sample(isa, self.base_of(eta), eps, z.reborrow());
         if let Some(flow) = self.flow() {
             log_det[..eps.rows()].fill(0.0);
-            flow.forward(isa, p, self.more(eta), z, log_det, cache);
+            flow.forward(isa, p, self.more(eta), z, log_det, &mut cache.children[0]);
         }
     }
     /// As [`DiagonalGaussian::sample_and_kl`], of a Gaussian. Panics of a flow, which has no KL in closed form.
@@ -169,15 +173,19 @@ impl ModelPosterior {
         self.base.log_prob_of(self.base_of(eta), eps, out);
         out.iter_mut().zip(log_det).for_each(|(out, log_det)| *out = F::from_f64(out.to_f64() - log_det));
     }
-    /// `out[r] = log q(z_r | η)` at any z, in nats. Panics of a flow, which would have to be inverted.
-    pub fn log_prob<F: Real>(&self, isa: Isa, z: Mat<F>, eta: Mat<F>, out: &mut [F]) {
-        match &self.shape {
-            Shape::Diagonal => self.base.log_prob(isa, z, eta, out),
-            Shape::Full(full) => full.log_prob(isa, z, eta, out),
-            flow => panic!("log q at a given z of {flow:?}"),
+    /// `out[r] = log q(z_r | η)` at any z, in nats. Of a flow it [inverts](PosteriorFlow::inverse) the flow, in memory of its own.
+    pub fn log_prob<F: Real>(&self, isa: Isa, p: &Params<F>, z: Mat<F>, eta: Mat<F>, out: &mut [F]) {
+        if let Shape::Full(full) = &self.shape {
+            return full.log_prob(isa, z, eta, out);
         }
+        let Some(flow) = self.flow() else { return self.base.log_prob(isa, z, eta, out) };
+        let (many, mut base, mut log_det) = (z.rows(), Buffer::new(z.rows(), self.latent), vec![0.0; z.rows()]);
+        (0..many).for_each(|r| base.rows_mut(many).row(r).copy_from_slice(z.row(r)));
+        flow.inverse(isa, p, self.more(eta), base.rows_mut(many), &mut log_det, &mut flow.cache(many));
+        self.base.log_prob(isa, base.rows(many), self.base_of(eta), out);
+        out.iter_mut().zip(log_det).for_each(|(out, log_det)| *out = F::from_f64(out.to_f64() - log_det));
     }
-    /// Whether [`log_prob`](Self::log_prob) is to be had.
+    /// Whether it is a Gaussian, with a mean in closed form.
     pub fn is_gaussian(&self) -> bool {
         matches!(self.shape, Shape::Diagonal | Shape::Full(_))
     }
@@ -195,10 +203,13 @@ impl ModelPosterior {
         out.iter_mut().zip(log_det).for_each(|(out, log_det)| *out += log_det);
     }
     /// Adds to `deta` what a sampled objective says of η: `dz` through z, and of log q `path[r]` times its derivative through z
-    /// and `score[r]` times that at a fixed z. `dz`, (n·k, L), is used up. Of a flow, only both at once are to be had.
+    /// and `score[r]` times that at a fixed z. `dz`, (n·k, L), is used up.
     ///
-    /// # Panics
-    /// Of a flow, where `path` and `score` differ, as those of no plain gradient do.
+    /// A flow's way back knows both at once. What goes through z alone is its [force](PosteriorFlow::force) v, which goes back as dz does:
+    ///
+    /// ```text
+    /// path v ∂z/∂η + score ∂ log q at z  =  (path − score) v ∂z/∂η + score (both)
+    /// ```
     #[allow(clippy::too_many_arguments, reason = "what a gradient is made from, once")]
     pub fn sampled_grad<F: Real>(
         &self,
@@ -215,18 +226,48 @@ impl ModelPosterior {
             full.sample_grad(isa, eta, eps, dz.view(), deta.reborrow());
             return full.log_prob_of_grad(eta, eps, path, score, dz, deta);
         }
+        let mut through = path;
         if let Some(flow) = self.flow() {
-            let many = eps.rows();
-            // Of a run that diverges neither is a number.
-            let alike = |(p, s): (&F, &F)| p == s || (p.to_f64() - s.to_f64()).is_nan();
-            let mut both = path[..many].iter().zip(score);
-            assert!(both.all(alike), "a flow's log q through z alone, or at a fixed z alone");
+            self.add_force(flow, p, eta, eps, dz.reborrow(), [path, score], cache);
             let more = self.more_mut(deta.reborrow());
-            flow.backward_rows(isa, p, self.more(eta), dz.reborrow(), path, more, cache);
+            flow.backward_rows(isa, p, self.more(eta), dz.reborrow(), score, more, &mut cache.children[0]);
+            through = score;
         }
         let (eta, mut deta) = (self.base_of(eta), self.base_mut(deta));
         self.base.sample_grad(isa, eta, eps, dz.view(), deta.reborrow());
-        self.base.log_prob_of_grad(eta, eps, path, score, dz, deta);
+        self.base.log_prob_of_grad(eta, eps, through, score, dz, deta);
+    }
+    /// Adds `path[r] − score[r]` times a flow's force to row r of `dz`. A plain gradient has nothing to add.
+    #[allow(clippy::too_many_arguments, reason = "what a gradient is made from, once")]
+    fn add_force<F: Real>(
+        &self,
+        flow: &dyn PosteriorFlow<F>,
+        p: &Params<F>,
+        eta: Mat<F>,
+        eps: Mat<F>,
+        mut dz: MatMut<F>,
+        [path, score]: [&[F]; 2],
+        Cache { buffers, children }: &mut Cache<F>,
+    ) {
+        let (many, samples) = (eps.rows(), eps.rows() / eta.rows().max(1));
+        if path[..many] == score[..many] {
+            return;
+        }
+        let mut force = buffers[0].rows_mut(many);
+        for r in 0..many {
+            let v = &eta.row(r / samples)[self.latent..2 * self.latent];
+            // The base's: −ε e^{−v/2}.
+            for ((force, e), v) in force.row(r).iter_mut().zip(eps.row(r)).zip(v) {
+                *force = F::from_f64(-e.to_f64() * (-0.5 * v.to_f64()).exp());
+            }
+        }
+        flow.force(p, self.more(eta), force.reborrow(), &mut children[0]);
+        for r in 0..many {
+            let excess = path[r] - score[r];
+            if excess != F::ZERO {
+                dz.row(r).iter_mut().zip(force.row(r)).for_each(|(dz, v)| *dz += excess * *v);
+            }
+        }
     }
     /// What the gradient of a parameter is made from, if the parameter is the posterior's own.
     pub(super) fn gradient<'a, F: Real>(
@@ -235,7 +276,7 @@ impl ModelPosterior {
         rows: usize,
         cache: &'a Cache<F>,
     ) -> Option<Gradient<'a, F>> {
-        self.flow().and_then(|flow| flow.gradient(slot, rows, cache))
+        self.flow().and_then(|flow| flow.gradient(slot, rows, &cache.children[0]))
     }
 }
 

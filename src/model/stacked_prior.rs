@@ -20,17 +20,21 @@
 //! wants it. Each level's log-variances are free; bounds are of q(z|x) alone. Where hidden layers are unbounded, an outlying z_{l+1}
 //! can then make s very small and (z−m)² e^{−s} large; the published networks are of tanh.
 //!
-//! Gradients are plain ones. Sticking the landing would drop the score of each q(z_{l+1}|z_l) by E_l's parameters and keep it by
-//! z_l, which takes a second way back through every encoder.
+//! What an estimator leaves out of the score of q(z|x), as sticking the landing and doubly reparameterized gradients do, is left out
+//! of the score of each q(z_{l+1}|z_l) by E_l's parameters: with all latents as one z, q(z_1, … |x) is the posterior of Roeder, Wu and
+//! Duvenaud (2017, eq. 8) and of Tucker et al. (2019, eq. 8), and its score the sum of these. By z_l, which is drawn, it is a part of
+//! the path and stays (the indirect scores of Bauer and Mnih 2021, arXiv:2101.11046): E_l is gone back through twice.
 //!
 //! Without draws the KL is the quadrature of [the flow prior](super::FlowPrior), by points in the latents of all levels.
 
+mod given;
+
+use super::VaeConfig;
 use super::flow_prior::points;
 use super::vae::{hidden, inner};
-use super::{Vae, VaeConfig};
 use crate::density::{DiagonalGaussian, Level, Posterior};
 use crate::layer::{Activation, AnyLayer, Cache, Chain, Dense, Gradient, Layer, Sides};
-use crate::tensor::{Buffer, Isa, Layout, Mat, MatMut, Par, Params, Real, Slot};
+use crate::tensor::{Buffer, Isa, Layout, Mat, MatMut, Params, Real, Slot};
 use elbo_kernels::sweep::{
     gaussian_log_prob, gaussian_log_prob_grad_x, reparameterize, standard_normal_log_prob,
     standard_normal_log_prob_grad,
@@ -38,7 +42,6 @@ use elbo_kernels::sweep::{
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
-use std::cmp::Ordering;
 use std::sync::{Arc, OnceLock};
 
 /// p(z) of more stochastic layers above z.
@@ -79,8 +82,9 @@ pub struct LevelCache<F> {
     out: Buffer<F>,
     /// What the encoder says of the latents below, (n, L).
     dx: Buffer<F>,
-    /// log q of each row; then its weight.
+    /// log q of each row; then its weight through the latents above, and that at fixed ones.
     log_q: Vec<F>,
+    score: Vec<F>,
     encoder: Cache<F>,
     decoder: Cache<F>,
     /// Stands for the decoder's output on the way back: its last layer is linear and never looks at it.
@@ -125,6 +129,7 @@ impl Nets {
             out: Buffer::new(rows, 2 * self.below),
             dx: below(),
             log_q: vec![F::ZERO; rows],
+            score: vec![F::ZERO; rows],
             encoder: Layer::<F>::cache(&self.encoder, rows),
             decoder: Layer::<F>::cache(&self.decoder, rows),
             spent: Buffer::default(),
@@ -161,26 +166,40 @@ impl Nets {
         let above = c.z.rows(z.rows());
         self.decoder.backward_rows(isa, p, above, &c.spent, &mut c.out, Some(&mut c.dz), &mut c.decoder);
     }
-    /// The way back of z_above and of −log q(z_above|z): adds to `dz`.
+    /// The way back of z_above and of −log q(z_above|z): adds to `dz`. Of log q(z|x), `[path, score]` are the weights through z and at a
+    /// fixed z.
+    #[allow(clippy::too_many_arguments, reason = "a level's inputs, once")]
     fn encoder_grad<F: Real>(
         &self,
         isa: Isa,
         p: &Params<F>,
         weights: &[F],
+        [path, score]: [&[F]; 2],
         z: Mat<F>,
         mut dz: MatMut<F>,
         c: &mut LevelCache<F>,
     ) {
         let rows = z.rows();
-        let (eta, eps, mut d_eta) = (c.eta.rows(rows), c.eps.rows(rows), c.d_eta.rows_mut(rows));
-        (0..rows).for_each(|r| d_eta.row(r).fill(F::ZERO));
-        self.posterior.sample_grad(isa, eta, eps, c.dz.rows(rows), d_eta.reborrow());
         c.log_q.iter_mut().zip(weights).for_each(|(weight, &w)| *weight = -w);
-        self.posterior.log_prob_of_grad(eta, eps, &c.log_q, &c.log_q, c.dz.rows_mut(rows), d_eta);
+        c.score.copy_from_slice(&c.log_q);
+        self.latent_grad(isa, rows, c);
         self.encoder.backward_rows(isa, p, z, &c.eta, &mut c.d_eta, Some(&mut c.dx), &mut c.encoder);
         for r in 0..rows {
             dz.row(r).iter_mut().zip(c.dx.rows(rows).row(r)).for_each(|(dz, &d)| *dz += d);
         }
+        if path[..rows] != score[..rows] {
+            // Once more for the encoder's own parameters, whose score is left out.
+            c.score.iter_mut().zip(path).zip(score).for_each(|((own, &path), &score)| *own = *own - (path - score));
+            self.latent_grad(isa, rows, c);
+            self.encoder.backward_rows(isa, p, z, &c.eta, &mut c.d_eta, None, &mut c.encoder);
+        }
+    }
+    /// The derivative of z_above and of log q(z_above|z) by the posterior's parameters, which is replaced.
+    fn latent_grad<F: Real>(&self, isa: Isa, rows: usize, c: &mut LevelCache<F>) {
+        let (eta, eps, mut d_eta) = (c.eta.rows(rows), c.eps.rows(rows), c.d_eta.rows_mut(rows));
+        (0..rows).for_each(|r| d_eta.row(r).fill(F::ZERO));
+        self.posterior.sample_grad(isa, eta, eps, c.dz.rows(rows), d_eta.reborrow());
+        self.posterior.log_prob_of_grad(eta, eps, &c.log_q, &c.score, c.dz.rows_mut(rows), d_eta);
     }
 }
 
@@ -267,26 +286,23 @@ impl StackedPrior {
             (0..rows).for_each(|r| dz.row(r).iter_mut().for_each(|dz| *dz = path[r] * *dz));
         }
     }
-    /// Panics unless log q(z|x) has one weight, at a fixed z as through it: the levels' own posteriors have no other. Where numbers are
-    /// none, a run has diverged, and others say so.
-    pub(super) fn assert_plain<F: Real>(score: &[F], through: &[F]) {
-        let differ = |(score, through): (&F, &F)| score.partial_cmp(through).is_some_and(Ordering::is_ne);
-        assert!(!score.iter().zip(through).any(differ), "more stochastic layers take plain gradients");
-    }
     /// The rest of the way, through the encoders, with the weights that [`decoders_grad`](Self::decoders_grad) had times their
-    /// path: adds to `dz`, (n, L), which has been multiplied by it.
+    /// path: adds to `dz`, (n, L), which has been multiplied by it. `of_log_q` are the weights of log q(z|x), through z and at a fixed z:
+    /// what the second lacks, those of the encoders lack too.
+    #[allow(clippy::too_many_arguments, reason = "a block's inputs, once")]
     pub(super) fn encoders_grad<F: Real>(
         &self,
         isa: Isa,
         p: &Params<F>,
         weights: &[F],
+        of_log_q: [&[F]; 2],
         z: Mat<F>,
         mut dz: MatMut<F>,
         levels: &mut [LevelCache<F>],
     ) {
         for (l, nets) in self.levels.iter().enumerate().rev() {
             let (z, dz, cache) = at(l, z, &mut dz, levels);
-            nets.encoder_grad(isa, p, weights, z, dz, cache);
+            nets.encoder_grad(isa, p, weights, of_log_q, z, dz, cache);
         }
     }
     /// What the gradient of one of its parameters is made from in a block with the latents `z`, (n, L).
@@ -310,14 +326,14 @@ impl StackedPrior {
             nets.decoder.renew(row, rng.as_deref_mut(), &mut level.decoder);
         }
     }
-    /// As [`Vae::kinks`].
+    /// As [`Vae::kinks`](super::Vae::kinks).
     pub(super) fn kinks<F: Real>(&self, rows: usize, levels: &[LevelCache<F>], sides: &mut Sides) {
         for (nets, level) in self.levels.iter().zip(levels) {
             nets.encoder.kinks(rows, &level.eta, &level.encoder, sides);
             nets.decoder.kinks(rows, &level.out, &level.decoder, sides);
         }
     }
-    /// As [`Vae::stages`].
+    /// As `Vae::stages`.
     pub(super) fn stages<'a, F: Real>(&self, rows: usize, levels: &'a [LevelCache<F>]) -> Vec<(String, Mat<'a, F>)> {
         let mut stages = Vec::new();
         for (l, (nets, level)) in self.levels.iter().zip(levels).enumerate() {
@@ -392,18 +408,5 @@ impl<'m, F: Real> StackedSampler<'m, F> {
             above = Some(below);
         }
         above.iter().for_each(|z| out.copy_from_slice(z.rows(1).row(0)));
-    }
-}
-
-impl Vae {
-    /// Parameters as they are, but for those of a stacked prior's encoders, which are another's.
-    pub(crate) fn with_prior_encoders(&self, params: &Params<f64>, of: &Params<f64>) -> Params<f64> {
-        let mut mixed = params.clone();
-        let is_of_encoder = |name: &str| name.starts_with("prior.") && name.contains(".encoder.");
-        for e in self.layout().entries().iter().filter(|e| is_of_encoder(&e.name)) {
-            mixed.values_mut().data_mut()[e.slot.range()].copy_from_slice(of.values().slot(&e.slot));
-        }
-        mixed.refresh(Par::Sequential);
-        mixed
     }
 }

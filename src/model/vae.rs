@@ -157,7 +157,8 @@ impl Vae {
         &self.posterior
     }
     /// Multiplications and additions of one training step per example: three products a weight, two for the first
-    /// layer, whose input's gradient nobody needs. What a mixture prior's components cost is left out.
+    /// layer, whose input's gradient nobody needs. What a mixture prior's components cost is left out, and what gradients without
+    /// scores take besides plain ones.
     pub fn flops(&self) -> f64 {
         self.flops_with(1)
     }

@@ -132,8 +132,6 @@ impl TrainConfig {
         Ok(objective.with_capacity(Some(nats)))
     }
     fn base_objective(&self) -> Result<Objective> {
-        check_gradient(self.gradient, &self.vae)?;
-        self.vae.check_gradient(self.gradient)?;
         self.objective.build(self.samples, self.gradient, self.free_bits, self.vae.closed_form())
     }
     /// The objective at a step, of batches drawn from `examples` rows, with its penalty: its capacity may still be rising.
@@ -220,11 +218,14 @@ impl TrainConfig {
         let eta = likelihood.eta_cols(*inputs);
         // Both networks have the hidden layers, and every layer an output and its derivative; a decoder's row for each sample.
         let hidden = hidden.iter().sum::<usize>();
-        // What a flow keeps of a sample: z of each step, and of an autoregressive one its network's layers twice.
+        // What a flow keeps of a sample: z of each step and the force, and of an autoregressive one its network's layers twice.
+        let width = self.vae.flow_width();
         let flow = match self.vae.posterior {
             PosteriorKind::Diagonal | PosteriorKind::Full => 0,
-            PosteriorKind::Planar(steps) => steps.saturating_mul(*latent),
-            PosteriorKind::Autoregressive(steps) => steps.saturating_mul(3 * latent + 2 * self.vae.flow_width()),
+            PosteriorKind::Planar(steps) => steps.saturating_add(1).saturating_mul(*latent),
+            PosteriorKind::Autoregressive(steps) => {
+                steps.saturating_mul(3 * latent + 2 * width).saturating_add(*latent)
+            }
         };
         let sample = (2 * (hidden + latent + eta)).saturating_add(flow).saturating_add(prior.activations(*latent));
         let row = sample.saturating_mul(self.samples).saturating_add(2 * hidden + inputs);
@@ -300,22 +301,6 @@ pub(super) fn check_penalty(penalty: Option<Penalty>, objective: &Objective, vae
         }
         _ => Ok(()),
     }
-}
-
-/// Whether the posterior has a gradient of this kind.
-///
-/// # Errors
-/// One that wants the derivative of log q(z|x) by z alone, of a flow.
-pub(super) fn check_gradient(gradient: PathGradient, vae: &VaeConfig) -> Result<()> {
-    if gradient == PathGradient::Plain || vae.posterior.is_gaussian() {
-        return Ok(());
-    }
-    Err(Error::input(format!(
-        "the gradient {gradient} wants the derivative of log q(z|x) by z alone, and of the posterior {} it is known together \
-         with that by the encoder only: to part them, the flow's Jacobian would have to be inverted",
-        vae.posterior
-    ))
-    .hint("--gradient plain, or --posterior full"))
 }
 
 /// Whether rows fit a network: as many columns, and values on which its likelihood is defined.

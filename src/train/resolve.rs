@@ -1,6 +1,6 @@
 //! From settings, as written, to a checked configuration, and back.
 
-use super::config::{check_gradient, check_penalty};
+use super::config::check_penalty;
 use super::{Capacity, OutputBias, Settings, TrainConfig};
 use crate::data::{Binarize, Dataset, View};
 use crate::density::{LikelihoodKind, PosteriorKind, PriorKind};
@@ -178,13 +178,10 @@ impl Settings {
     /// The objective of these settings for a network, without a penalty.
     ///
     /// # Errors
-    /// Unknown names (with the nearest), and parts that do not go together: see [`ObjectiveKind::build`]; a gradient that a
-    /// flow has none of.
+    /// Unknown names (with the nearest), and parts that do not go together: see [`ObjectiveKind::build`].
     pub fn objective_for(&self, vae: &VaeConfig) -> Result<Objective> {
         let (kind, samples, gradient) = self.objective_parts()?;
-        vae.check_gradient(gradient)?;
         let free_bits = self.free_bits.as_deref().map(str::parse).transpose().map_err(|e: Error| e.at("free-bits"))?;
-        check_gradient(gradient, vae)?;
         kind.build(samples, gradient, free_bits, vae.closed_form())
     }
 

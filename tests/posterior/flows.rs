@@ -125,6 +125,67 @@ fn gradients() {
     }
 }
 
+/// v of ∂ log q₀/∂z₀ = g₀, whatever that is: Jᵀv + ∂ log det/∂z₀ = g₀, so Σ v z_K + log det has the derivative g₀ by z₀.
+#[test]
+fn the_force_solves_its_equations() {
+    let start = uniform(5, MANY * L);
+    for p in points() {
+        let (mut z, mut log_det, mut cache) = (buffer(MANY, &p.z), vec![0.0; MANY], p.flow.cache(MANY));
+        let (eta, mut force) = (buffer(N, &p.eta), buffer(MANY, &start));
+        p.flow.forward(Isa::default(), &p.params, eta.rows(N), z.rows_mut(MANY), &mut log_det, &mut cache);
+        p.flow.force(&p.params, eta.rows(N), force.rows_mut(MANY), &mut cache);
+        let force = flat(&force);
+        assert!(force.iter().zip(&start).all(|(v, g)| (v - g).abs() > 1e-6), "a flow changes all of it");
+        let check = check_coordinates("z", &p.z, &start, |z| {
+            let (z, log_det) = run(&p, &p.params, &p.eta, z);
+            let along: f64 = z.iter().zip(&force).map(|(z, v)| z * v).sum();
+            (along + log_det.iter().sum::<f64>(), Default::default())
+        });
+        assert_passed(&check, &format!("{:?}", p.flow));
+    }
+}
+
+/// The same along one direction, of weights that are several panels wide.
+#[test]
+fn the_force_of_a_wide_flow() {
+    const WIDE: usize = 70;
+    let mut layout = Layout::new();
+    let flow = Autoregressive::new(&mut layout, WIDE, 150, 2, InitScheme::Torch);
+    let params = Params::<f64>::init(&layout, &Noise::new(3));
+    let [start, z, along] = [5, 2, 6].map(|place| uniform(place, WIDE));
+    let eta = buffer(1, &uniform(1, PosteriorFlow::<f64>::eta_cols(&flow)));
+    let mut cache = PosteriorFlow::<f64>::cache(&flow, 1);
+    let mut run = |z: &[f64]| {
+        let (mut z, mut log_det) = (buffer(1, z), [0.0]);
+        flow.forward(Isa::default(), &params, eta.rows(1), z.rows_mut(1), &mut log_det, &mut cache);
+        let mut force = buffer(1, &start);
+        flow.force(&params, eta.rows(1), force.rows_mut(1), &mut cache);
+        (flat(&z), log_det[0], flat(&force))
+    };
+    let (_, _, force) = run(&z);
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let check = check_coordinates("along", &[0.0], &[dot(&start, &along)], |t| {
+        let moved: Vec<f64> = z.iter().zip(&along).map(|(z, d)| z + t[0] * d).collect();
+        let (z, log_det, _) = run(&moved);
+        (dot(&z, &force) + log_det, Default::default())
+    });
+    assert_passed(&check, "wide");
+}
+
+/// A search ends within roundings of the answer, which the slope there multiplies: by 1 / det, far below 100 at these points.
+#[test]
+fn the_inverse_inverts() {
+    for p in points() {
+        let (z, log_det) = run(&p, &p.params, &p.eta, &p.z);
+        let (mut back, mut again, mut cache) = (buffer(MANY, &z), vec![0.0; MANY], p.flow.cache(MANY));
+        let eta = buffer(N, &p.eta);
+        p.flow.inverse(Isa::default(), &p.params, eta.rows(N), back.rows_mut(MANY), &mut again, &mut cache);
+        let apart = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        assert!(apart(&flat(&back), &p.z) < 1e-13, "{:?}: {:?} {:?}", p.flow, flat(&back), p.z);
+        assert!(apart(&again, &log_det) < 1e-13, "{:?}: {again:?} {log_det:?}", p.flow);
+    }
+}
+
 /// Latent i of a step depends on the latents before it and on itself, and on every one of them; so does the first on the
 /// context, which reaches all.
 #[test]
@@ -163,6 +224,10 @@ fn planar_flows_stay_invertible() {
         // z'₁ rises with z₁: one to one along w, and the identity beside it.
         assert!(log_det.is_finite() && z[0] > last, "{i}: {log_det}, {} after {last}", z[0]);
         last = z[0];
+        // Nearly folded: the slope is down to 0.01 at these points, and the inverse knows two digits less.
+        let (mut back, mut cache) = (buffer(1, &z), PosteriorFlow::<f64>::cache(&flow, 1));
+        flow.inverse(Isa::default(), &params, buffer(1, &folded).rows(1), back.rows_mut(1), &mut [0.0], &mut cache);
+        assert!((back.rows(1).row(0)[0] - f64::from(i) / 10.0).abs() < 1e-12, "{i}: {:?}", flat(&back));
     }
     let (z, log_det) = at(&[0.4, -2.0, -1.0, 0.0, 0.7], [0.1, 0.2]);
     let t = 0.7f64.tanh();

@@ -22,7 +22,7 @@ const VARIANTS: [&str; 14] = [
     "prior = \"mixture:4\"\nwarmup-epochs = 2\nvalidation = 9\nprecision = \"bf16\"",
     "prior = \"flow:3:8\"\nobjective = \"iwae\"\nsamples = 2\ngradient = \"stl\"\naverage = 0.9\nvalidation = 9\nprecision = \"bf16\"",
     "prior = \"exemplar:30:2\"\nbinarize = \"dynamic\"\nvalidation = 9\naverage = 0.9\nnormalize-gradients = true",
-    "prior = \"vae:3x8,2x5\"\nobjective = \"iwae\"\nsamples = 3\ndropout = 0.2\nvalidation = 9\nprecision = \"bf16\"",
+    "prior = \"vae:3x8,2x5\"\nposterior = \"iaf:2\"\nobjective = \"iwae\"\nsamples = 3\ngradient = \"dreg\"\ndropout = 0.2\nvalidation = 9\nprecision = \"bf16\"",
 ];
 
 fn stop(out: &Path, settings: &Settings, step: u64) {

@@ -104,8 +104,7 @@ fn a_step_allocates_nothing_after_the_first() {
         (PriorKind::Flow(3, Some(9)), Corruption::None),
         ("vae:4x9,3x5".parse().unwrap(), Corruption::None),
     ] {
-        let gradient = if prior.levels().is_some() { PathGradient::Plain } else { DREG };
-        let mut config = config(IWAE, 5, gradient);
+        let mut config = config(IWAE, 5, DREG);
         config.vae.prior = prior;
         let (vae, ex) = (Vae::new(&config.vae).unwrap(), Exec::sequential().unwrap());
         let params = Params::<f32>::init(vae.layout(), &Noise::new(1));

@@ -71,6 +71,18 @@ pub const ROWS: &[Row] = &[
             assert_eq!(a.tensor("decoder.1.weight"), b.tensor("decoder.1.weight"));
             assert_ne!(a.tensor("encoder.0.weight"), b.tensor("encoder.0.weight"));
         }
+        // That of a flow's network and of a level's posterior likewise, and nothing of the level's decoder.
+        let of =
+            |gradient: &str| lab.train(&format!("{ONE_STEP} --posterior iaf:2 --prior vae:4x8 --gradient {gradient}"));
+        let [plain, stl] = ["plain", "stl"].map(of);
+        for (name, alike) in [
+            ("prior.0.decoder.0.weight", true),
+            ("prior.0.encoder.0.weight", false),
+            ("posterior.0.leave.weight", false),
+            ("encoder.context.weight", false),
+        ] {
+            assert_eq!(plain.tensor(name) == stl.tensor(name), alike, "{name}");
+        }
     }),
     ("train", "--prior", |lab| {
         assert_eq!(lab.train("--prior standard").digest, lab.train("").digest);
@@ -111,8 +123,6 @@ pub const ROWS: &[Row] = &[
         );
         assert!(stacked.stderr.contains("vae:4x8,2x5 prior"), "{}", stacked.stderr);
         assert!(stacked.moves().iter().any(|m| m.abs() > 1e-3));
-        let ran = crate::support::elbo(lab.at(), "train set --prior vae:4x8 --gradient dreg --out none");
-        assert!(ran.code == 2 && ran.stderr.contains("leave --gradient out"), "{}", ran.stderr);
         let ran = crate::support::elbo(lab.at(), "train set --prior flow:4 --latent 1 --out none");
         assert!(ran.code == 2 && ran.stderr.contains("--latent 2 or more"), "{}", ran.stderr);
         exemplars(lab);
@@ -154,6 +164,12 @@ pub const ROWS: &[Row] = &[
         lab.elbo(&format!("{BENCH} --gradient dreg"));
         let ran = crate::support::elbo(lab.at(), &format!("{BENCH} --gradient drag"));
         assert!(ran.code == 2 && ran.stderr.contains("did you mean `dreg`?"), "{}", ran.stderr);
+    }),
+    ("bench", "--penalty", |lab| {
+        let of = |flags: &str| lab.elbo(&format!("{BENCH} {flags} --json")).json()["penalty"].clone();
+        assert_eq!((of("--penalty tc:5"), of("")), ("tc:5".into(), serde_json::Value::Null));
+        let ran = crate::support::elbo(lab.at(), &format!("{BENCH} --penalty mdd:5"));
+        assert!(ran.code == 2 && ran.stderr.contains("did you mean `mmd`?"), "{}", ran.stderr);
     }),
     ("bench", "--log-variance", |lab| {
         let ran = crate::support::elbo(lab.at(), "bench --data set --log-variance 1,1");
@@ -303,5 +319,8 @@ pub const ROWS: &[Row] = &[
         let [plain, stl, dreg] = ["plain", "stl", "dreg"].map(of);
         assert!(plain["checks"] != stl["checks"] && stl["checks"] != dreg["checks"]);
         assert!([plain, stl, dreg].iter().all(|report| report["passed"] == true));
+        for model in ["--posterior planar:2", "--posterior iaf:2", "--prior vae:3x4"] {
+            assert_eq!(gradcheck_json(lab, &format!("{model} --gradient stl"))["passed"], true, "{model}");
+        }
     }),
 ];
