@@ -4,7 +4,7 @@
 use super::{Block, Draw, Vae, split};
 use crate::estimator::Penalty;
 use crate::estimator::penalty::BatchLatents;
-use crate::tensor::{Buffer, Par, Real, Stream};
+use crate::tensor::{Buffer, Isa, Par, Real, Stream};
 use elbo_kernels::par::for_each_mut;
 use rand::Rng;
 use rand_distr::StandardNormal;
@@ -53,8 +53,10 @@ fn add<F: Real>(from: &Buffer<f64>, rows: usize, to: &mut Buffer<F>) {
 impl Vae {
     /// The estimate of a penalty over the batch that `blocks` hold after their forward pass; with `grad`, its weighted
     /// derivatives too, for the backward pass to add. `examples` as in [`Estimator::penalty`](crate::estimator::Estimator::penalty).
+    #[allow(clippy::too_many_arguments, reason = "a batch's inputs, once")]
     pub(super) fn penalise<F: Real>(
         &self,
+        isa: Isa,
         (penalty, examples): (Penalty, usize),
         draw: &Draw,
         par: Par,
@@ -72,7 +74,7 @@ impl Vae {
             let (mut dz, mut log_q) = (dz.rows_mut(b.rows), log_q.rows_mut(b.rows));
             for (r, value) in values[..b.rows].iter_mut().enumerate() {
                 let (dz, log_q) = (dz.row(r), log_q.row(r));
-                *value = penalty.row(all, start(i) + r, scratch, dz, log_q);
+                *value = penalty.row(isa, all, start(i) + r, scratch, dz, log_q);
                 dz.iter_mut().for_each(|dz| *dz *= penalty.weight);
             }
         });
@@ -89,7 +91,7 @@ impl Vae {
                 let mut d_eta = d_eta.rows_mut(b.rows);
                 for r in 0..b.rows {
                     let d_eta = d_eta.row(r);
-                    penalty.posterior_grad(all, start(i) + r, scratch, d_eta);
+                    penalty.posterior_grad(isa, all, start(i) + r, scratch, d_eta);
                     d_eta.iter_mut().for_each(|d| *d *= penalty.weight);
                 }
             });

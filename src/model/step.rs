@@ -256,7 +256,7 @@ impl Vae {
             self.forward_staged(isa, p, rows, fill, draw, estimator.sampled(), ws);
             self.each_block(rows, ws, |_, b, _| self.log_px(isa, p, b));
         }
-        let penalty = self.penalise_batch(estimator, draw, ws, false);
+        let penalty = self.penalise_batch(isa, estimator, draw, ws, false);
         ws.sum_stats(Some((estimator, beta)));
         ws.stats.penalty = penalty;
         &ws.stats
@@ -265,6 +265,7 @@ impl Vae {
     /// The estimate of the objective's penalty, if it has one, times the batch's rows: see [`penalise`](Self::penalise).
     fn penalise_batch<F: Real>(
         &self,
+        isa: Isa,
         estimator: &dyn Estimator<F>,
         draw: &Draw,
         ws: &mut Workspace<F>,
@@ -272,7 +273,7 @@ impl Vae {
     ) -> Option<f64> {
         let (par, count) = (ws.par, ws.data);
         let penalty = estimator.penalty()?;
-        let value = self.penalise(penalty, draw, par, &mut ws.blocks[..count], &mut ws.latents, grad);
+        let value = self.penalise(isa, penalty, draw, par, &mut ws.blocks[..count], &mut ws.latents, grad);
         lap(Stage::Latent, None);
         Some(value * ws.latents.rows as f64)
     }
@@ -330,7 +331,7 @@ impl Vae {
                 }
             });
         }
-        let penalty = self.penalise_batch(estimator, draw, ws, true);
+        let penalty = self.penalise_batch(isa, estimator, draw, ws, true);
         if !alone {
             ws.mean_kl();
             let mean_kl = std::mem::take(&mut ws.mean_kl);

@@ -14,6 +14,7 @@ mod total_correlation;
 
 use crate::error::{Error, Result};
 use crate::nearest::unknown;
+use crate::tensor::Isa;
 use std::fmt;
 use std::str::FromStr;
 
@@ -79,6 +80,7 @@ impl Penalty {
     /// [`posterior_grad`](Self::posterior_grad). 0 of a batch of a single row, which no estimate can be made from.
     pub(crate) fn row(
         self,
+        isa: Isa,
         all: &BatchLatents,
         i: usize,
         scratch: &mut [f64],
@@ -89,16 +91,16 @@ impl Penalty {
         log_q.fill(0.0);
         match self.kind {
             _ if all.rows < 2 => 0.0,
-            PenaltyKind::TotalCorrelation => total_correlation::row(all, i, scratch, dz, log_q),
+            PenaltyKind::TotalCorrelation => total_correlation::row(isa, all, i, scratch, dz, log_q),
             PenaltyKind::Mmd => mmd::row(&mmd::InverseMultiquadratics::new(all.latent), all, i, scratch, dz),
             PenaltyKind::MmdGaussian => mmd::row(&mmd::Gaussian::new(all.latent), all, i, scratch, dz),
         }
     }
     /// Into `d_eta` (2L) the derivative of the estimate by the parameters of row `j`'s posterior, at fixed z.
-    pub(crate) fn posterior_grad(self, all: &BatchLatents, j: usize, scratch: &mut [f64], d_eta: &mut [f64]) {
+    pub(crate) fn posterior_grad(self, isa: Isa, all: &BatchLatents, j: usize, scratch: &mut [f64], d_eta: &mut [f64]) {
         d_eta.fill(0.0);
         if self.needs_posterior() && all.rows > 1 {
-            total_correlation::posterior_grad(all, j, scratch, d_eta);
+            total_correlation::posterior_grad(isa, all, j, scratch, d_eta);
         }
     }
 }

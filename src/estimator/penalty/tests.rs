@@ -1,7 +1,7 @@
 //! Estimates against exact values that need no batch.
 
 use super::{BatchLatents, Penalty};
-use crate::tensor::{Noise, Stream};
+use crate::tensor::{Isa, Noise, Stream};
 use rand::Rng;
 use rand_distr::StandardNormal;
 
@@ -27,7 +27,7 @@ fn batch(rows: &[(Vec<f64>, Vec<f64>)], variance: f64, examples: usize) -> Batch
 fn estimate(penalty: Penalty, all: &BatchLatents) -> f64 {
     let (mut scratch, mut dz, mut log_q) =
         (vec![0.0; Penalty::scratch(all.rows)], vec![0.0; all.latent], vec![0.0; all.latent + 1]);
-    (0..all.rows).map(|i| penalty.row(all, i, &mut scratch, &mut dz, &mut log_q)).sum()
+    (0..all.rows).map(|i| penalty.row(Isa::default(), all, i, &mut scratch, &mut dz, &mut log_q)).sum()
 }
 
 fn normals(n: usize, seed: u64) -> impl FnMut() -> Vec<f64> {
@@ -50,7 +50,7 @@ fn stratified_weights_estimate_the_aggregate_density_without_bias() {
             let rows = [2, a, b].map(|n| (vec![z], vec![means[n]]));
             let all = batch(&rows, variance, N);
             let (mut scratch, mut dz, mut log_q) = (vec![0.0; Penalty::scratch(3)], vec![0.0], vec![0.0; 2]);
-            penalty("tc:1").row(&all, 0, &mut scratch, &mut dz, &mut log_q);
+            penalty("tc:1").row(Isa::default(), &all, 0, &mut scratch, &mut dz, &mut log_q);
             assert_eq!(log_q[0], log_q[1], "of one latent both are the same");
             sum += log_q[1].exp();
             choices += 1.0;

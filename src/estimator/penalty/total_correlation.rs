@@ -14,9 +14,13 @@
 //! ```text
 //! ∂TC/∂ℓ_ijl = (r_ij − s_ijl) / B        ∂ℓ/∂z_il = −∂ℓ/∂μ_jl = −(z_il − μ_jl) e^{−v_jl}        ∂ℓ/∂v_jl = ½ ((z_il − μ_jl)² e^{−v_jl} − 1)
 //! ```
+//!
+//! A batch takes 2 B² L exponentials, which is most of it: the kernels' vectors of them.
 
 use super::BatchLatents;
-use elbo_kernels::reduce::log_sum_exp;
+use crate::tensor::Isa;
+use elbo_kernels::activation::{self, Activation};
+use elbo_kernels::sweep::softmax_log_prob_grad;
 
 /// The logarithms of the two weights.
 struct LogWeights {
@@ -37,63 +41,83 @@ impl LogWeights {
     }
 }
 
-pub(super) fn row(all: &BatchLatents, i: usize, scratch: &mut [f64], dz: &mut [f64], log_q: &mut [f64]) -> f64 {
+/// Turns logarithms into their shares of a sum, and gives the sum's logarithm. That of `own` is no −∞.
+fn shares(isa: Isa, logs: &mut [f64], own: usize) -> f64 {
+    let log = logs[own];
+    let log_share = softmax_log_prob_grad(isa, own, logs, -1.0);
+    // The derivative of −log share: all shares, but for a 1 that is taken from its own.
+    logs[own] += 1.0;
+    log - log_share
+}
+
+/// eˣ of logarithms of shares, which are not above 0 but for roundings.
+fn exp_of_shares(isa: Isa, x: &mut [f64]) {
+    activation::forward(isa, Activation::Elu(1.0), x);
+    x.iter_mut().for_each(|x| *x += 1.0);
+}
+
+pub(super) fn row(
+    isa: Isa,
+    all: &BatchLatents,
+    i: usize,
+    scratch: &mut [f64],
+    dz: &mut [f64],
+    log_q: &mut [f64],
+) -> f64 {
     let (rows, scale, weights) = (all.rows, 1.0 / all.rows as f64, LogWeights::new(all));
     let (joint, one) = scratch[..2 * rows].split_at_mut(rows);
     weights.fill(i, joint);
     // Σ_j share_j (z − μ_j) e^{−v_j}, of latent l
-    let pull = |l: usize, logs: &[f64], log_sum: f64| {
+    let pull = |l: usize, shares: &[f64]| {
         let (z, mean, precision) = (all.of(&all.z, l)[i], all.of(&all.mean, l), all.of(&all.precision, l));
-        let each = logs.iter().zip(mean).zip(precision);
-        each.map(|((log, mean), precision)| (log - log_sum).exp() * (z - mean) * precision).sum::<f64>()
+        let each = shares.iter().zip(mean).zip(precision);
+        each.map(|((share, mean), precision)| share * (z - mean) * precision).sum::<f64>()
     };
     let mut sum_of_marginals = 0.0;
     for l in 0..all.latent {
         weights.fill(i, one);
         let z = all.of(&all.z, l)[i];
         let (mean, precision, norm) = (all.of(&all.mean, l), all.of(&all.precision, l), all.of(&all.norm, l));
-        for j in 0..rows {
-            let log = norm[j] - 0.5 * (z - mean[j]) * (z - mean[j]) * precision[j];
-            one[j] += log;
-            joint[j] += log;
+        let each = one.iter_mut().zip(joint.iter_mut()).zip(norm).zip(mean.iter().zip(precision));
+        for (((one, joint), norm), (mean, precision)) in each {
+            let log = norm - 0.5 * (z - mean) * (z - mean) * precision;
+            *one += log;
+            *joint += log;
         }
-        log_q[l] = log_sum_exp(one);
+        log_q[l] = shares(isa, one, i);
         sum_of_marginals += log_q[l];
-        dz[l] = scale * pull(l, one, log_q[l]);
+        dz[l] = scale * pull(l, one);
     }
-    log_q[all.latent] = log_sum_exp(joint);
-    // The shares once, for all latents.
-    joint.iter_mut().for_each(|log| *log = (*log - log_q[all.latent]).exp());
-    for (l, dz) in dz.iter_mut().enumerate() {
-        let (z, mean, precision) = (all.of(&all.z, l)[i], all.of(&all.mean, l), all.of(&all.precision, l));
-        let each = joint.iter().zip(mean).zip(precision);
-        *dz -= scale * each.map(|((share, mean), precision)| share * (z - mean) * precision).sum::<f64>();
-    }
+    log_q[all.latent] = shares(isa, joint, i);
+    dz.iter_mut().enumerate().for_each(|(l, dz)| *dz -= scale * pull(l, joint));
     scale * (log_q[all.latent] - sum_of_marginals)
 }
 
-pub(super) fn posterior_grad(all: &BatchLatents, j: usize, scratch: &mut [f64], d_eta: &mut [f64]) {
+pub(super) fn posterior_grad(isa: Isa, all: &BatchLatents, j: usize, scratch: &mut [f64], d_eta: &mut [f64]) {
     let (rows, latent, scale, weights) = (all.rows, all.latent, 1.0 / all.rows as f64, LogWeights::new(all));
     let (shares, own) = scratch[..2 * rows].split_at_mut(rows);
     let of_row = |l: usize| (all.of(&all.mean, l)[j], all.of(&all.precision, l)[j], all.of(&all.norm, l)[j]);
     weights.fill(j, shares);
-    weights.fill(j, own);
     for l in 0..latent {
         let (mean, precision, norm) = of_row(l);
         let each = shares.iter_mut().zip(all.of(&all.z, l));
         each.for_each(|(share, z)| *share += norm - 0.5 * (z - mean) * (z - mean) * precision);
     }
     let log_joint = all.of(&all.log_q, latent);
-    shares.iter_mut().zip(log_joint).for_each(|(share, log_q)| *share = (*share - log_q).exp());
+    shares.iter_mut().zip(log_joint).for_each(|(share, log_q)| *share -= log_q);
+    exp_of_shares(isa, shares);
     let (d_mean, d_log_variance) = d_eta.split_at_mut(latent);
     for l in 0..latent {
         let (mean, precision, norm) = of_row(l);
-        let each = shares.iter().zip(own.iter()).zip(all.of(&all.z, l)).zip(all.of(&all.log_q, l));
-        for (((share, log_weight), z), log_q) in each {
-            let squared = (z - mean) * (z - mean) * precision;
-            let by_log = scale * (share - (log_weight + norm - 0.5 * squared - log_q).exp());
-            d_mean[l] += by_log * (z - mean) * precision;
-            d_log_variance[l] += 0.5 * by_log * (squared - 1.0);
+        weights.fill(j, own);
+        for ((own, z), log_q) in own.iter_mut().zip(all.of(&all.z, l)).zip(all.of(&all.log_q, l)) {
+            *own += norm - 0.5 * (z - mean) * (z - mean) * precision - log_q;
+        }
+        exp_of_shares(isa, own);
+        for ((share, own), z) in shares.iter().zip(own.iter()).zip(all.of(&all.z, l)) {
+            let (by_log, off) = (scale * (share - own), z - mean);
+            d_mean[l] += by_log * off * precision;
+            d_log_variance[l] += 0.5 * by_log * (off * off * precision - 1.0);
         }
     }
 }
