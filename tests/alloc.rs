@@ -116,6 +116,9 @@ fn steps_and_inference_allocate_nothing_after_the_first() {
     for posterior in ["full", "planar:2", "iaf:2"] {
         assert_eq!(allocated(2, |c| c.vae.posterior = posterior.parse().unwrap()), 0, "{posterior}");
     }
+    for lower in ["hvae:9x30,5x20", "ladder:9x30,5x20"] {
+        assert_eq!(allocated(2, |c| c.vae.lower = lower.parse().unwrap()), 0, "{lower}");
+    }
     let sticking = |c: &mut TrainConfig| {
         (c.vae.posterior, c.gradient) = ("full".parse().unwrap(), "stl".parse().unwrap());
     };

@@ -77,6 +77,14 @@ impl<'a> Surrogate<'a> {
         };
         let direct = |term: &[f64], weights: &[f64]| term.iter().zip(weights).map(|(t, w)| t * w).sum::<f64>();
 
+        // log p of the levels below z, whose networks are of the generative one.
+        let below = |fixed: &mut Block<f64>, moving: &mut Block<f64>, out: &mut [f64]| {
+            vae.log_p_below(isa, &self.params, moving, out);
+            let sum = through(out, &w.log_pz);
+            vae.log_p_below(isa, p, fixed, out);
+            sum + direct(out, &w.log_pz)
+        };
+
         vae.encode(isa, p, moving);
         vae.sample(isa, p, moving);
         vae.decode(isa, &self.params, moving);
@@ -92,6 +100,7 @@ impl<'a> Surrogate<'a> {
                 sum += through(out, &w.log_pz);
                 here.log_prob(isa, fixed.z.rows(many), others, self.shares.rows_mut(many), out);
                 sum += direct(out, &w.log_pz);
+                sum += below(fixed, moving, out);
             }
             _ if vae.flow_prior().is_some() => {
                 vae.log_densities(isa, &self.params, moving, None);
@@ -115,15 +124,16 @@ impl<'a> Surrogate<'a> {
             _ => {
                 vae.prior().log_prob(isa, moving.z.rows(many), out);
                 sum += through(out, &w.log_pz);
+                sum += below(fixed, moving, out);
             }
         }
-        if vae.posterior().is_gaussian() {
+        if vae.posterior().is_gaussian() && vae.lower().is_none() {
             vae.posterior().log_prob(isa, moving.z.rows(many), fixed.eta.rows(n), out);
             sum += through(out, &w.log_qz);
             vae.posterior().log_prob(isa, fixed.z.rows(many), moving.eta.rows(n), out);
             sum += direct(out, &w.score);
         } else {
-            // Both ways at once, which of a flow have one weight.
+            // Both ways at once, which of a flow and of levels below z have one weight.
             vae.log_densities(isa, p, moving, None);
             sum += direct(&moving.terms.log_qz, &w.score);
         }

@@ -13,6 +13,7 @@ mod dropout;
 mod gated;
 mod init;
 mod norm;
+mod parallel;
 mod residual;
 
 pub use activation::{ACTIVATIONS, activation_name, parse_activation};
@@ -23,6 +24,7 @@ pub use dropout::Dropout;
 pub use gated::Gated;
 pub use init::{Init, InitScheme};
 pub use norm::LayerNorm;
+pub use parallel::{Parallel, Part};
 pub use residual::Residual;
 
 pub use elbo_kernels::activation::Activation;

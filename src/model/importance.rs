@@ -56,7 +56,7 @@ impl<F: Real> Sampled<F> {
         let log_ratio = &mut self.log_ratio[..many];
         match vae.config().prior {
             _ if vae.conditional_log_ratio(b, log_ratio) => {}
-            PriorKind::StandardNormal => {
+            PriorKind::StandardNormal if vae.lower().is_none() => {
                 let (eta, eps, z) = (b.eta.rows(b.rows), b.eps.rows(many), b.z.rows(many));
                 vae.posterior().log_ratio(vae.prior(), eta, eps, z, &b.log_det, log_ratio);
             }

@@ -62,6 +62,7 @@ impl Vae {
                 let each = (r * k..(r + 1) * k).map(|i| terms.log_qz[i].to_f64() - terms.log_pz[i].to_f64());
                 kl.row(r)[0] = F::from_f64(each.sum::<f64>() / k as f64);
             }
+            self.part_kl(b);
         }
         lap(Stage::Latent, None);
         self.decode(isa, p, b);
@@ -89,16 +90,20 @@ impl Vae {
         }
         let log_qz = &mut b.terms.log_qz[..many];
         self.posterior.log_prob_of(b.eta.rows(n), b.eps.rows(many), &b.log_det, log_qz);
+        self.log_densities_below(isa, p, b);
     }
     /// The KL of each row without a draw: in closed form, its upper bound of a [mixture](crate::density::Components::kl_bound), or its
     /// estimate of a [flow](super::FlowPrior) or of [more stochastic layers](super::StackedPrior), which spends the latents of
     /// the block.
     pub(crate) fn kl_for<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>, table: Option<&PriorTable<F>>) {
+        if self.kl_over_levels(isa, p, b, table) {
+            return;
+        }
         if let Some(flow) = &self.flow_prior {
-            return self.kl_at_points(isa, p, b, flow.points());
+            return self.kl_at_points(isa, p, b, None, flow.points());
         }
         if let Some(stacked) = &self.stacked_prior {
-            return self.kl_at_points(isa, p, b, stacked.points());
+            return self.kl_at_points(isa, p, b, None, stacked.points());
         }
         let (n, latent) = (b.rows, self.config().latent);
         let Some(table) = table else { return self.kl(isa, b) };
@@ -133,6 +138,7 @@ impl Vae {
             let (w, z, dz) = (&b.weights, b.z.rows(many), b.dz.rows_mut(many));
             stacked.decoders_grad(isa, p, &w.log_pz[..many], &w.path, z, dz, &mut b.levels);
         }
+        self.prior_grad_below(isa, p, b);
         let (w, mut dz) = (&mut b.weights, b.dz.rows_mut(many));
         for i in 0..many {
             let path = w.path[i];
@@ -154,6 +160,7 @@ impl Vae {
                 None => self.prior.log_prob_grad(isa, z, &w.path, dz),
             },
         }
+        self.posterior_grad_below(isa, p, b);
         let (eta, eps) = (b.eta.rows(n), b.eps.rows(many));
         let mut d_eta = b.d_eta.rows_mut(n);
         (0..n).for_each(|r| d_eta.row(r).fill(F::ZERO));

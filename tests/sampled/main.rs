@@ -5,6 +5,7 @@ mod conditional;
 mod exemplar;
 mod flow_prior;
 mod gradients;
+mod lower;
 mod priors;
 mod stacked_prior;
 mod training;

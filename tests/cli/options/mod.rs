@@ -3,6 +3,7 @@
 mod conditional;
 mod exchange;
 pub mod lab;
+mod lower;
 mod network;
 mod objective;
 mod posterior;
@@ -26,6 +27,7 @@ fn table() -> Vec<Row> {
         training::ROWS,
         objective::ROWS,
         posterior::ROWS,
+        lower::ROWS,
         exchange::ROWS,
         reproduce::ROWS,
         sample::ROWS,
