@@ -25,8 +25,9 @@
 //! in its q, so there both have one weight: it has no PIWAE. Gradients are plain ones: what sticking the landing leaves out of q(z_l|x,
 //! z_{l+1}) is its derivative by the encoder at a fixed z_l, but not that by z_{l+1}.
 //!
-//! The log-variances of p and q are kept between the bounds of the configuration, or −6 and 2, where none are given: those of both papers'
-//! successors (`Hardtanh(−6, 2)`). Else an outlying z_{l+1} can make s as small as it likes, and log p with it.
+//! The log-variances of p and q, and of a ladder's evidence, are kept between the bounds of the configuration, or −6 and 2, where none are
+//! given: those of the two-level model's authors (`Hardtanh(−6, 2)`). Else an outlying z_{l+1} can make s as small as it likes, and
+//! (z_l − m)² e^{−s} as large.
 //!
 //! Without draws a row's KL is the quadrature of [the flow prior](super::FlowPrior), by points in the latents of all levels.
 
