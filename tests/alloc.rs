@@ -4,7 +4,7 @@
 use elbo::data::{Binarize, Dataset, Memory, load_within};
 use elbo::density::LikelihoodKind;
 use elbo::estimator::FreeBits;
-use elbo::model::{Draw, Inference, Preset, Vae};
+use elbo::model::{Draw, Inference, Norm, Preset, Vae};
 use elbo::tensor::{Exec, Isa, Noise, Params, Precision, Stream};
 use elbo::train::{Flow, Observer, StepReport, TrainConfig, Trainer};
 use ndarray::Array2;
@@ -113,6 +113,7 @@ fn steps_and_inference_allocate_nothing_after_the_first() {
         assert_eq!(allocated(2, |c| c.penalty = Some(penalty.parse().unwrap())), 0, "{penalty}");
     }
     assert_eq!(allocated(2, |c| c.precision = Precision::Bf16), 0, "bf16");
+    assert_eq!(allocated(2, |c| c.vae.norm = Norm::Batch), 0, "batch norm");
     for posterior in ["full", "planar:2", "iaf:2"] {
         assert_eq!(allocated(2, |c| c.vae.posterior = posterior.parse().unwrap()), 0, "{posterior}");
     }

@@ -17,6 +17,7 @@ mod map;
 mod mat;
 pub mod math;
 mod micro;
+pub mod mixture;
 mod once;
 pub mod panels;
 pub mod par;

@@ -3,7 +3,7 @@
 //! A generic function is compiled where its type is chosen. So each kernel has a trait of its own name, whose two methods, for
 //! `f32` and for `f64`, are not generic; the function that callers see passes on to the method, which every [`Element`] has.
 
-use crate::{activation, block, filled, gemm, peak, reduce, row, sweep, transpose, update};
+use crate::{activation, block, filled, gemm, mixture, peak, reduce, row, sweep, transpose, update};
 
 /// Defines a function on elements `E` that is compiled for both of them in this crate. Add its name to [`Compiled`].
 macro_rules! once {
@@ -44,6 +44,8 @@ pub trait Compiled: Sized
     + block::sample_and_kl<Self> + block::sample_and_kl_grad<Self> + block::squared_error_grad<Self>
     + filled::find<Self>
     + gemm::gemm<Self> + gemm::rows_product<Self>
+    + mixture::mixture_grad_component<Self> + mixture::mixture_grad_z<Self> + mixture::mixture_log_prob<Self>
+    + mixture::to_shares<Self>
     + peak::fma_flops<Self>
     + reduce::column_sums<Self> + reduce::first_non_finite<Self> + reduce::sum_squares_f64<Self>
     + row::row_product<Self>

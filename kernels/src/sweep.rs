@@ -280,7 +280,7 @@ kernel! {
 
 /// The greatest of some numbers, −∞ for none; a NaN may be passed over.
 #[inline(always)]
-fn greatest<S: Simd>(s: S, x: &[S::E]) -> S::E {
+pub(crate) fn greatest<S: Simd>(s: S, x: &[S::E]) -> S::E {
     let lowest = s.constant(f64::NEG_INFINITY);
     let mut top = lowest;
     for_each_vector!(x.len(), |i, count| {
@@ -297,7 +297,7 @@ fn greatest<S: Simd>(s: S, x: &[S::E]) -> S::E {
 
 /// e^(o − top) for one vector, 0 in its padding.
 #[inline(always)]
-fn shifted_exp<S: Simd>(s: S, logits: &[S::E], top: S::V, i: usize, count: usize) -> S::V {
+pub(crate) fn shifted_exp<S: Simd>(s: S, logits: &[S::E], top: S::V, i: usize, count: usize) -> S::V {
     let e = math::exp(s, s.sub(load(s, logits, i, count), top));
     keep(s, count, e, s.splat(S::E::ZERO))
 }

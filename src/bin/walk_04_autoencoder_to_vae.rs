@@ -2,7 +2,6 @@
 
 mod walk;
 
-use elbo::density::Prior;
 use elbo::estimator::BetaSchedule;
 use elbo::model::{Draw, Stats, VaeConfig};
 use elbo::optim::OptimizerConfig;
@@ -52,9 +51,9 @@ fn train(beta: f64, data: &Dataset) -> elbo::Result<Trained> {
         variance += log_variance.iter().map(|v| f64::from(v.exp())).sum::<f64>() / codes.len() as f64;
     });
     let (mut prior, mut samples) = (Array2::zeros((SAMPLES, LATENT)), Array2::zeros((SAMPLES, 784)));
-    let mut rng = Noise::new(4).rng(Stream::Sample, 0, 0, 0);
+    let (mut rng, sampler) = (Noise::new(4).rng(Stream::Sample, 0, 0, 0), inference.prior_sampler());
     for mut z in prior.rows_mut() {
-        Prior::<f32>::sample(trainer.vae().prior(), &mut rng, z.as_slice_mut().unwrap_or_default());
+        sampler.sample(&mut rng, z.as_slice_mut().unwrap_or_default());
     }
     inference.decode_into(prior.view(), samples.view_mut());
     Ok(Trained { heldout, codes, variance, prior, samples })

@@ -6,7 +6,7 @@ use super::{Common, End};
 use crate::error::{Error, Result};
 use crate::estimator::Estimator;
 use crate::gradcheck::{TOLERANCE, VaeCheck, check_vae};
-use crate::model::{Vae, VaeConfig};
+use crate::model::{Norm, Vae, VaeConfig};
 use crate::train::Settings;
 use serde_json::json;
 
@@ -35,9 +35,9 @@ pub struct Gradcheck {
     /// Columns of a condition of each row, behind x
     #[arg(long, value_name = "N", default_value_t = 0)]
     condition: usize,
-    /// Rows of the batch
-    #[arg(long, value_name = "N", default_value_t = 2)]
-    batch_size: usize,
+    /// Rows of the batch; without it 2, and 4 where hidden layers are normalised by the batch
+    #[arg(long, value_name = "N")]
+    batch_size: Option<usize>,
     /// Weight of the KL
     #[arg(long, value_name = "X", default_value_t = 1.0)]
     beta: f64,
@@ -68,9 +68,6 @@ const EXAMPLES: usize = 1000;
 impl Gradcheck {
     pub(super) fn run(&self) -> Result<End> {
         let console = self.common.console();
-        if !(1..=MOST_ROWS).contains(&self.batch_size) {
-            return Err(Error::input(format!("a batch of {} rows; check one of 1 to {MOST_ROWS}", self.batch_size)));
-        }
         let settings = Settings {
             free_bits: self.free_bits.clone(),
             objective: self.objective.clone(),
@@ -81,15 +78,19 @@ impl Gradcheck {
         };
         let usual = if settings.preset.as_deref() == Some("tabular") { 2 } else { 784 };
         let config = VaeConfig { condition: self.condition, ..settings.network(self.inputs.unwrap_or(usual))? };
+        let rows = self.batch_size.unwrap_or(if config.norm == Norm::Batch { 4 } else { 2 });
+        if !(1..=MOST_ROWS).contains(&rows) {
+            return Err(Error::input(format!("a batch of {rows} rows; check one of 1 to {MOST_ROWS}")));
+        }
         console.say(describe_network(&Vae::new(&config)?));
         let estimator = settings.penalised_objective_for(&config, EXAMPLES)?;
-        let latents = self.batch_size.saturating_mul(Estimator::<f64>::samples(&estimator));
+        let latents = rows.saturating_mul(Estimator::<f64>::samples(&estimator));
         if latents > MOST_ROWS {
             return Err(Error::input(format!("{latents} samples of z in a batch; check one of at most {MOST_ROWS}"))
                 .hint("choose a smaller --batch-size or --samples"));
         }
         let seed = self.common.seed.unwrap_or_default();
-        let checks = check_vae(&config, &estimator, self.beta, self.batch_size, seed)?;
+        let checks = check_vae(&config, &estimator, self.beta, rows, seed)?;
         let passed = checks.iter().all(|c| c.check.passed());
         console.report(&json(&config, &checks, passed), table(&checks, passed))?;
         Ok(if passed { End::Done } else { End::Failed })

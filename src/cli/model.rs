@@ -225,7 +225,11 @@ pub fn describe_network(vae: &Vae) -> String {
         Hidden::Dense(activation) => activation_name(activation),
         Hidden::Gated => "gated".to_owned(),
     };
-    let norm = if config.norm == Norm::Layer { ", layer norm" } else { "" };
+    let norm = match config.norm {
+        Norm::None => "",
+        Norm::Layer => ", layer norm",
+        Norm::Batch => ", batch norm",
+    };
     let residual = if config.residual { ", residual" } else { "" };
     let dropout = if config.dropout > 0.0 { format!(", dropout {}", config.dropout) } else { String::new() };
     let (parameters, widths) = (vae.layout().count(), widths.join("-"));

@@ -24,7 +24,8 @@ pub struct Network {
     /// Activation of dense layers: relu, tanh, sigmoid, softplus, gelu, leaky-relu or elu
     #[arg(long, help_heading = "Network", value_name = "NAME")]
     activation: Option<String>,
-    /// What hidden layers are normalised by: none or layer (each row by its own mean and variance)
+    /// What hidden layers are normalised by: none, layer (each row by its own mean and variance) or batch (each unit by those
+    /// over the batch's rows, and in the decoder over all their samples; by running averages in use)
     #[arg(long, help_heading = "Network", value_name = "KIND")]
     norm: Option<String>,
     /// Whether there is a way around each hidden layer that is as wide as its input

@@ -15,6 +15,7 @@ use super::LOG_TAU;
 use crate::tensor::{Buffer, Isa, Mat, MatMut, Real};
 use elbo_kernels::activation::Activation;
 use elbo_kernels::gemm::{Accum, rows_product};
+use elbo_kernels::mixture::to_shares;
 use elbo_kernels::panels::Panels;
 use elbo_kernels::sweep::softmax_log_prob;
 use rand::Rng;
@@ -25,8 +26,6 @@ use rand_distr::StandardNormal;
 pub(crate) const GROUP: usize = 256;
 /// Rows whose sums run side by side.
 const ROWS: usize = 64;
-/// A smaller share of an exemplar is none: the rounding of the others is larger.
-const LEAST_SHARE: f64 = 1e-30;
 
 /// The means of N exemplars with L latents each, and the variance that they share.
 #[derive(Clone, Debug)]
@@ -174,20 +173,7 @@ impl<F: Real> Exemplars<F> {
             if let Some(own) = own {
                 shares[own] = F::from_f64(f64::NEG_INFINITY);
             }
-            // Not f64::max, which would hide a NaN.
-            let top =
-                shares.iter().map(|s| s.to_f64()).fold(f64::NEG_INFINITY, |top, s| if s <= top { top } else { s });
-            let mut sum = 0.0;
-            for share in shares.iter_mut() {
-                let exp = (share.to_f64() - top).exp();
-                sum += exp;
-                *share = F::from_f64(exp);
-            }
-            for share in shares.iter_mut() {
-                let exact = share.to_f64() / sum;
-                *share = if exact < LEAST_SHARE { F::ZERO } else { F::from_f64(exact) };
-            }
-            *out = F::from_f64(top + sum.ln() + self.constant(z.row(r), of));
+            *out = F::from_f64(to_shares(isa, shares) + self.constant(z.row(r), of));
         }
     }
     /// Adds `weights[r] · ∂ log p(z_r) / ∂z_r` to `dz`; `shares` are those of [`log_prob_without`](Self::log_prob_without).

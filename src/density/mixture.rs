@@ -10,7 +10,8 @@
 //! pseudo-inputs (Tomczak and Welling 2018, arXiv:1705.07120, eq. 9).
 
 use super::LOG_TAU;
-use crate::tensor::{Buffer, Mat, MatMut, Real};
+use crate::tensor::{Buffer, Isa, Mat, MatMut, Real};
+use elbo_kernels::mixture::{mixture_grad_component, mixture_grad_z, mixture_log_prob};
 use elbo_kernels::reduce::log_sum_exp;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -24,9 +25,13 @@ pub struct Components<F> {
     log_variance: Buffer<F>,
     /// e^{−v}
     precision: Buffer<F>,
+    /// Means and precisions again, a column for each component, (L, C): one row meets all components there.
+    by_latent: [Buffer<F>; 2],
     /// −½ Σ (log 2π + v)
     norm: Vec<f64>,
     log_weight: Vec<f64>,
+    /// The sum of the two.
+    offset: Vec<F>,
 }
 
 /// The derivative by one component: of its means, of its log-variances, and of its logit.
@@ -40,31 +45,6 @@ pub struct ComponentGrad<'a, F> {
     pub logit: &'a mut F,
 }
 
-/// A smaller share of a component is none: the rounding of the others is larger.
-const LEAST_SHARE: f64 = 1e-30;
-
-/// Σ (z − μ)² e^{−v}, in eight chains.
-fn distance<F: Real>(z: &[F], mean: &[F], precision: &[F]) -> f64 {
-    const CHAINS: usize = 8;
-    let mut sums = [F::ZERO; CHAINS];
-    let all = z.chunks(CHAINS).zip(mean.chunks(CHAINS)).zip(precision.chunks(CHAINS));
-    for ((z, mean), precision) in all {
-        if let (Ok(z), Ok(mean), Ok(precision)) =
-            (<&[F; CHAINS]>::try_from(z), <&[F; CHAINS]>::try_from(mean), <&[F; CHAINS]>::try_from(precision))
-        {
-            for i in 0..CHAINS {
-                let d = z[i] - mean[i];
-                sums[i] += d * d * precision[i];
-            }
-        } else {
-            for (((sum, &z), &mean), &precision) in sums.iter_mut().zip(z).zip(mean).zip(precision) {
-                *sum += (z - mean) * (z - mean) * precision;
-            }
-        }
-    }
-    sums.iter().map(|s| s.to_f64()).sum()
-}
-
 impl<F: Real> Components<F> {
     /// `count` components of `latent` latents. Panics when there are none.
     pub fn new(count: usize, latent: usize) -> Self {
@@ -74,8 +54,10 @@ impl<F: Real> Components<F> {
             mean: Buffer::new(count, latent),
             log_variance: Buffer::new(count, latent),
             precision: Buffer::new(count, latent),
+            by_latent: [0; 2].map(|_| Buffer::new(latent, count)),
             norm: vec![0.0; count],
             log_weight: vec![-(count as f64).ln(); count],
+            offset: vec![F::ZERO; count],
         };
         let zeros = vec![F::ZERO; latent];
         (0..count).for_each(|c| components.set(c, &zeros, &zeros));
@@ -93,13 +75,21 @@ impl<F: Real> Components<F> {
         for (precision, v) in precision.row(c).iter_mut().zip(log_variance) {
             *precision = F::from_f64((-v.to_f64()).exp());
         }
+        for (to, from) in self.by_latent.iter_mut().zip([&self.mean, &self.precision]) {
+            let mut to = to.rows_mut(mean.len());
+            from.rows(self.count).row(c).iter().enumerate().for_each(|(l, &value)| to.row(l)[c] = value);
+        }
         self.norm[c] = -0.5 * log_variance.iter().map(|v| LOG_TAU + v.to_f64()).sum::<f64>();
+        self.offset[c] = F::from_f64(self.log_weight[c] + self.norm[c]);
     }
     /// Weighs the components by the softmax of their logits.
     pub fn set_weights(&mut self, logits: impl Iterator<Item = F>) {
         self.log_weight.iter_mut().zip(logits).for_each(|(w, logit)| *w = logit.to_f64());
         let total = log_sum_exp(&self.log_weight);
-        self.log_weight.iter_mut().for_each(|w| *w -= total);
+        for ((w, norm), offset) in self.log_weight.iter_mut().zip(&self.norm).zip(&mut self.offset) {
+            *w -= total;
+            *offset = F::from_f64(*w + norm);
+        }
     }
     /// The weight of component `c`.
     pub fn weight(&self, c: usize) -> f64 {
@@ -107,62 +97,35 @@ impl<F: Real> Components<F> {
     }
 
     /// `out[r] = log p(z_r)`, in nats, and each component's share in it: `shares` is (B, C).
-    pub fn log_prob(&self, z: Mat<F>, mut shares: MatMut<F>, out: &mut [F]) {
-        let (mean, precision) = (self.mean.rows(self.count), self.precision.rows(self.count));
+    pub fn log_prob(&self, isa: Isa, z: Mat<F>, mut shares: MatMut<F>, out: &mut [F]) {
+        let [mean, precision] = self.by_latent.each_ref().map(|table| table.rows(z.cols()));
         for (r, out) in out[..z.rows()].iter_mut().enumerate() {
-            let (z, shares) = (z.row(r), shares.row(r));
-            let mut top = f64::NEG_INFINITY;
-            for (c, share) in shares.iter_mut().enumerate() {
-                let log = self.log_weight[c] + self.norm[c] - 0.5 * distance(z, mean.row(c), precision.row(c));
-                *share = F::from_f64(log);
-                // Not f64::max, which would hide a NaN.
-                top = if share.to_f64() <= top { top } else { share.to_f64() };
-            }
-            let mut sum = 0.0;
-            for share in shares.iter_mut() {
-                let exp = (share.to_f64() - top).exp();
-                sum += exp;
-                *share = F::from_f64(exp);
-            }
-            for share in shares.iter_mut() {
-                let exact = share.to_f64() / sum;
-                *share = if exact < LEAST_SHARE { F::ZERO } else { F::from_f64(exact) };
-            }
-            *out = F::from_f64(top + sum.ln());
+            *out = F::from_f64(mixture_log_prob(isa, z.row(r), mean, precision, &self.offset, shares.row(r)));
         }
     }
     /// Adds `weights[r] · ∂ log p(z_r) / ∂z_r` to `dz`; `shares` are those of [`log_prob`](Self::log_prob).
-    pub fn log_prob_grad(&self, z: Mat<F>, shares: Mat<F>, weights: &[F], mut dz: MatMut<F>) {
+    pub fn log_prob_grad(&self, isa: Isa, z: Mat<F>, shares: Mat<F>, weights: &[F], mut dz: MatMut<F>) {
         let (mean, precision) = (self.mean.rows(self.count), self.precision.rows(self.count));
         for (r, &weight) in weights[..z.rows()].iter().enumerate() {
-            let (z, dz) = (z.row(r), dz.row(r));
-            for (c, &share) in shares.row(r).iter().enumerate().filter(|(_, share)| **share != F::ZERO) {
-                let weight = weight * share;
-                let each = dz.iter_mut().zip(z).zip(mean.row(c)).zip(precision.row(c));
-                each.for_each(|(((dz, &z), &mean), &precision)| *dz = *dz - weight * (z - mean) * precision);
-            }
+            mixture_grad_z(isa, z.row(r), &shares.row(r)[..self.count], weight, mean, precision, dz.row(r));
         }
     }
     /// Adds to `grad` what some rows say of component `c`: `weights[r] · ∂ log p(z_r)`, row after row.
-    pub fn component_grad(&self, c: usize, z: Mat<F>, shares: Mat<F>, weights: &[F], grad: &mut ComponentGrad<'_, F>) {
-        let (mean, precision) = (self.mean.rows(self.count), self.precision.rows(self.count));
-        let (mean, precision, half) = (mean.row(c), precision.row(c), F::from_f64(0.5));
+    pub fn component_grad(
+        &self,
+        isa: Isa,
+        c: usize,
+        z: Mat<F>,
+        shares: Mat<F>,
+        weights: &[F],
+        grad: &mut ComponentGrad<'_, F>,
+    ) {
         let pi = F::from_f64(self.weight(c));
         for (r, &weight) in weights[..z.rows()].iter().enumerate() {
-            let share = shares.row(r)[c];
-            *grad.logit += weight * (share - pi);
-            if share == F::ZERO {
-                continue;
-            }
-            let weight = weight * share;
-            let of_z = z.row(r).iter().zip(mean).zip(precision);
-            let to = grad.mean.iter_mut().zip(grad.log_variance.iter_mut());
-            for ((dmean, dv), ((&z, &mean), &precision)) in to.zip(of_z) {
-                let scaled = (z - mean) * precision;
-                *dmean += weight * scaled;
-                *dv += half * weight * ((z - mean) * scaled - F::ONE);
-            }
+            *grad.logit += weight * (shares.row(r)[c] - pi);
         }
+        let (mean, precision) = (self.mean.rows(self.count).row(c), self.precision.rows(self.count).row(c));
+        mixture_grad_component(isa, z, shares, c, weights, mean, precision, grad.mean, grad.log_variance);
     }
     /// An upper bound in closed form on `KL(N(μ, e^v) ‖ p)`, in nats: −log Σ_c π_c e^{−KL(q ‖ N_c)} (Hershey and Olsen 2007,
     /// eq. 20, of a single Gaussian). It is the KL itself where components are far apart.

@@ -6,7 +6,7 @@ use crate::density::{Domain, PriorKind};
 use crate::error::{Error, Result};
 use crate::estimator::{AnyEstimator, Estimator};
 use crate::layer::Sides;
-use crate::model::{Draw, ExemplarRows, Vae, VaeConfig, Workspace};
+use crate::model::{Draw, ExemplarRows, Norm, Vae, VaeConfig, Workspace};
 use crate::tensor::{Entry, Exec, Noise, Par, Params, Real, Slab, Slot, Stream};
 use rand::Rng;
 use rand_distr::StandardNormal;
@@ -112,7 +112,8 @@ fn workspace<F: Real>(
 /// first gradient found, for every step of a difference and for f32: their choice is a jump, and the gradient is that between jumps.
 ///
 /// # Errors
-/// As [`Vae::new`], and an objective that wants a KL in closed form where there is none.
+/// As [`Vae::new`] and [`VaeConfig::check_normalised_gradient`], an objective that wants a KL in closed form where there is none, and two rows of
+/// hidden layers that are normalised by the batch.
 ///
 /// # Panics
 /// Of a flow's posterior under a gradient that is not plain, which it has not.
@@ -127,6 +128,12 @@ pub fn check_vae(
     if !config.closed_form() && !Estimator::<f64>::sampled(estimator) {
         let what = format!("a {} posterior has no KL in closed form to the prior {}", config.posterior, config.prior);
         return Err(Error::input(what).hint("check an objective whose KL is sampled"));
+    }
+    config.check_normalised_gradient(Estimator::<f64>::surrogate(estimator))?;
+    if config.norm == Norm::Batch && rows == 2 {
+        let what = "two numbers normalised by their batch are 1 and -1 whatever they were, but for ε: \
+                    what is left of the gradient drowns in rounding";
+        return Err(Error::input(what).hint("check a batch of four rows: --batch-size 4"));
     }
     let (noise, ex) = (Noise::new(seed), Exec::sequential()?);
     let pool = match config.prior {

@@ -4,7 +4,7 @@ use super::Value;
 use crate::density::{LeaveOut, Prior};
 use crate::estimator::{Batch, Estimator, Weights};
 use crate::layer::Sides;
-use crate::model::{Block, Draw, PriorTable, Vae, Workspace};
+use crate::model::{Block, Draw, ModelPrior, PriorTable, Vae, Workspace};
 use crate::tensor::{Buffer, Isa, Par, Params};
 
 /// The surrogate of [`Estimator::surrogate`] around one point: the sampled terms there, and the weights that they get.
@@ -92,8 +92,11 @@ impl<'a> Surrogate<'a> {
         vae.decode(isa, p, fixed);
         vae.log_px(isa, p, fixed);
         let mut sum = through(&moving.terms.log_px, &w.log_px) + direct(&fixed.terms.log_px, &w.log_px);
-        match (&self.table, &mut self.here) {
-            (Some(table), Some(here)) => {
+        match vae.prior() {
+            ModelPrior::Mixture(_) => {
+                let (Some(table), Some(here)) = (&self.table, &mut self.here) else {
+                    unreachable!("a step encodes a mixture's components")
+                };
                 vae.encode_components(isa, p, Par::Sequential, &mut self.components, Some(here));
                 let others = (self.others.as_slice(), moving.samples);
                 table.log_prob(isa, moving.z.rows(many), others, self.shares.rows_mut(many), out);
@@ -102,27 +105,27 @@ impl<'a> Surrogate<'a> {
                 sum += direct(out, &w.log_pz);
                 sum += below(fixed, moving, out);
             }
-            _ if vae.flow_prior().is_some() => {
+            ModelPrior::Flow(_) => {
                 vae.log_densities(isa, &self.params, moving, None);
                 sum += through(&moving.terms.log_pz, &w.log_pz);
                 vae.log_densities(isa, p, fixed, None);
                 sum += direct(&fixed.terms.log_pz, &w.log_pz);
             }
-            _ if vae.config().conditional_prior => {
-                vae.conditional_log_prob(moving.z.rows(many), fixed, out);
+            ModelPrior::Conditional(conditional) => {
+                conditional.log_prob(moving.z.rows(many), fixed.rho(), out);
                 sum += through(out, &w.log_pz);
-                vae.conditional_log_prob(fixed.z.rows(many), moving, out);
+                conditional.log_prob(fixed.z.rows(many), moving.rho(), out);
                 sum += direct(out, &w.log_pz);
             }
-            _ if vae.stacked_prior().is_some() => {
+            ModelPrior::Stacked(_) => {
                 // Its encoders are of the inference network: they follow the path, and stay where the generative one moves.
                 vae.log_densities(isa, &vae.with_prior_encoders(&self.params, p), moving, None);
                 sum += through(&moving.terms.log_pz, &w.log_pz);
                 vae.log_densities(isa, &vae.with_prior_encoders(p, &self.params), fixed, None);
                 sum += direct(&fixed.terms.log_pz, &w.log_pz);
             }
-            _ => {
-                vae.prior().log_prob(isa, moving.z.rows(many), out);
+            ModelPrior::StandardNormal(normal) => {
+                normal.log_prob(isa, moving.z.rows(many), out);
                 sum += through(out, &w.log_pz);
                 sum += below(fixed, moving, out);
             }
@@ -134,7 +137,7 @@ impl<'a> Surrogate<'a> {
             sum += direct(out, &w.score);
         } else {
             // Both ways at once, which of a flow and of levels below z have one weight.
-            vae.log_densities(isa, p, moving, None);
+            vae.log_densities(isa, p, moving, self.table.as_ref());
             sum += direct(&moving.terms.log_qz, &w.score);
         }
         let mut sides = Sides::default();

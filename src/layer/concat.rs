@@ -16,11 +16,12 @@ pub struct Concat {
 }
 
 impl Concat {
-    /// Panics when there is no layer, or when they take different inputs.
+    /// Panics when there is no layer, when they take different inputs, or when the rows of a batch [meet](Layer::meetings) in one.
     pub fn new(layers: Vec<Arc<dyn AnyLayer>>) -> Self {
         assert!(!layers.is_empty(), "a concatenation needs a layer");
         let inputs = f32::of(&*layers[0]).inputs();
         assert!(layers.iter().all(|l| f32::of(&**l).inputs() == inputs), "layers side by side take one input");
+        assert!(layers.iter().all(|l| f32::of(&**l).parts() == 1), "rows meet before layers side by side, not in them");
         Concat { layers }
     }
 }

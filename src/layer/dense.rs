@@ -82,10 +82,10 @@ impl<F: Real> Layer<F> for Dense {
     fn forward(&self, isa: Isa, p: &Params<F>, x: Mat<F>, y: &mut Buffer<F>, cache: &mut Cache<F>) {
         let rows = x.rows();
         let Some(a) = cache.buffers.first_mut() else {
-            p.product(isa, &self.weight, &self.bias, self.activation, x, y.rows_mut(rows));
+            p.product(isa, &self.weight, Some(&self.bias), self.activation, x, y.rows_mut(rows));
             return lap(Stage::Forward, Some(&self.weight));
         };
-        p.product(isa, &self.weight, &self.bias, Activation::Identity, x, a.rows_mut(rows));
+        p.product(isa, &self.weight, Some(&self.bias), Activation::Identity, x, a.rows_mut(rows));
         lap(Stage::Forward, Some(&self.weight));
         y.flat_mut(rows).copy_from_slice(a.flat(rows));
         activation::forward(isa, self.activation, y.flat_mut(rows));

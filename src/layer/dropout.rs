@@ -5,7 +5,7 @@
 //! M = 0 with probability p, else 1 / (1 − p)        Y = f(X) ⊙ M        df = dY ⊙ M
 //! ```
 
-use super::{AnyLayer, Cache, Gradient, Layer, Sides};
+use super::{AnyLayer, Cache, Gradient, Layer, Meeting, Sides};
 use crate::tensor::{Buffer, Isa, Mat, Params, Real, Slot};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -35,6 +35,12 @@ fn multiply<F: Real>(y: &mut [F], mask: &[F]) {
     y.iter_mut().zip(mask).for_each(|(y, &m)| *y = *y * m);
 }
 
+/// Y = f(X) ⊙ M, of whole rows.
+fn leave_out<F: Real>(rows: usize, y: &mut Buffer<F>, cache: &Cache<F>) {
+    y.flat_mut(rows).copy_from_slice(cache.buffers[INNER].flat(rows));
+    multiply(y.flat_mut(rows), cache.buffers[MASK].flat(rows));
+}
+
 impl<F: Real> Layer<F> for Dropout {
     fn inputs(&self) -> usize {
         F::of(&*self.layer).inputs()
@@ -60,14 +66,39 @@ impl<F: Real> Layer<F> for Dropout {
             }),
         }
     }
+    fn parts(&self) -> usize {
+        F::of(&*self.layer).parts()
+    }
+    fn meetings(&self) -> Vec<Meeting> {
+        f32::of(&*self.layer).meetings().into_iter().map(|meeting| meeting.within(0)).collect()
+    }
     fn forward(&self, isa: Isa, p: &Params<F>, x: Mat<F>, y: &mut Buffer<F>, cache: &mut Cache<F>) {
-        let rows = x.rows();
         F::of(&*self.layer).forward(isa, p, x, &mut cache.buffers[INNER], &mut cache.children[0]);
-        y.flat_mut(rows).copy_from_slice(cache.buffers[INNER].flat(rows));
-        multiply(y.flat_mut(rows), cache.buffers[MASK].flat(rows));
+        leave_out(x.rows(), y, cache);
+    }
+    fn forward_part(&self, part: usize, isa: Isa, p: &Params<F>, x: Mat<F>, y: &mut Buffer<F>, cache: &mut Cache<F>) {
+        F::of(&*self.layer).forward_part(part, isa, p, x, &mut cache.buffers[INNER], &mut cache.children[0]);
+        if part + 1 == Layer::<F>::parts(self) {
+            leave_out(x.rows(), y, cache);
+        }
     }
     fn backward_rows(
         &self,
+        isa: Isa,
+        p: &Params<F>,
+        x: Mat<F>,
+        y: &Buffer<F>,
+        dy: &mut Buffer<F>,
+        mut dx: Option<&mut Buffer<F>>,
+        cache: &mut Cache<F>,
+    ) {
+        for part in (0..Layer::<F>::parts(self)).rev() {
+            self.backward_part(part, isa, p, x, y, dy, dx.as_deref_mut(), cache);
+        }
+    }
+    fn backward_part(
+        &self,
+        part: usize,
         isa: Isa,
         p: &Params<F>,
         x: Mat<F>,
@@ -76,8 +107,10 @@ impl<F: Real> Layer<F> for Dropout {
         dx: Option<&mut Buffer<F>>,
         cache: &mut Cache<F>,
     ) {
-        multiply(dy.flat_mut(x.rows()), cache.buffers[MASK].flat(x.rows()));
-        F::of(&*self.layer).backward_rows(isa, p, x, &cache.buffers[INNER], dy, dx, &mut cache.children[0]);
+        if part + 1 == Layer::<F>::parts(self) {
+            multiply(dy.flat_mut(x.rows()), cache.buffers[MASK].flat(x.rows()));
+        }
+        F::of(&*self.layer).backward_part(part, isa, p, x, &cache.buffers[INNER], dy, dx, &mut cache.children[0]);
     }
     fn gradient<'a>(&self, slot: Slot, x: Mat<'a, F>, dy: Mat<'a, F>, cache: &'a Cache<F>) -> Option<Gradient<'a, F>> {
         F::of(&*self.layer).gradient(slot, x, dy, &cache.children[0])

@@ -48,7 +48,7 @@ impl<F: Real> Layer<F> for Gated {
     }
     fn forward(&self, isa: Isa, p: &Params<F>, x: Mat<F>, y: &mut Buffer<F>, cache: &mut Cache<F>) {
         let (rows, joint) = (x.rows(), &mut cache.buffers[JOINT]);
-        p.product(isa, &self.weight, &self.bias, Activation::Identity, x, joint.rows_mut(rows));
+        p.product(isa, &self.weight, Some(&self.bias), Activation::Identity, x, joint.rows_mut(rows));
         lap(Stage::Forward, Some(&self.weight));
         let joint = joint.rows(rows);
         let mut y = y.rows_mut(rows);

@@ -6,23 +6,27 @@
 //! it to compute, on which thread, and where it goes.
 
 mod activation;
+mod batch_norm;
 mod chain;
 mod concat;
 mod dense;
 mod dropout;
 mod gated;
 mod init;
+mod linear;
 mod norm;
 mod parallel;
 mod residual;
 
 pub use activation::{ACTIVATIONS, activation_name, parse_activation};
+pub use batch_norm::{BatchNorm, Meeting};
 pub use chain::Chain;
 pub use concat::Concat;
 pub use dense::Dense;
 pub use dropout::Dropout;
 pub use gated::Gated;
 pub use init::{Init, InitScheme};
+pub use linear::Linear;
 pub use norm::LayerNorm;
 pub use parallel::{Parallel, Part};
 pub use residual::Residual;
@@ -97,6 +101,33 @@ pub trait Layer<F: Real>: Debug + Send + Sync {
         dx: Option<&mut Buffer<F>>,
         cache: &mut Cache<F>,
     );
+    /// How many parts a step's way through it falls into: one, and one more for each of its [meetings](Self::meetings).
+    fn parts(&self) -> usize {
+        1
+    }
+    /// Where the rows of a batch meet in it: between two parts, all of them; see [`BatchNorm`].
+    fn meetings(&self) -> Vec<Meeting> {
+        Vec::new()
+    }
+    /// A step's `forward` in parts: parts in order, with the meeting before each counted and told of, and the same arguments.
+    fn forward_part(&self, _part: usize, isa: Isa, p: &Params<F>, x: Mat<F>, y: &mut Buffer<F>, cache: &mut Cache<F>) {
+        self.forward(isa, p, x, y, cache);
+    }
+    /// The way back through one part, from the last to the first; `dx` is there after the first.
+    #[allow(clippy::too_many_arguments, reason = "the arguments of every layer in one order")]
+    fn backward_part(
+        &self,
+        _part: usize,
+        isa: Isa,
+        p: &Params<F>,
+        x: Mat<F>,
+        y: &Buffer<F>,
+        dy: &mut Buffer<F>,
+        dx: Option<&mut Buffer<F>>,
+        cache: &mut Cache<F>,
+    ) {
+        self.backward_rows(isa, p, x, y, dy, dx, cache);
+    }
     /// The weights half: what the gradient of a parameter is made from, if the parameter is this layer's.
     fn gradient<'a>(&self, slot: Slot, x: Mat<'a, F>, dy: Mat<'a, F>, cache: &'a Cache<F>) -> Option<Gradient<'a, F>>;
     /// Draws what is random in it for one row of the passes to come, each layer from where the one before it left the generator;

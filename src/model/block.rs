@@ -3,7 +3,7 @@
 use super::condition::{Given, seen};
 use super::coupled::Pull;
 use super::lower::Below;
-use super::{Corruption, Draw, LevelCache, Vae};
+use super::{Corruption, Draw, LevelCache, MixturePrior, Vae};
 use crate::density::LeaveOut;
 use crate::estimator::{Terms, Weights};
 use crate::layer::Cache;
@@ -78,7 +78,7 @@ impl<F: Real> Block<F> {
         let many = capacity * samples;
         let likelihood = F::likelihood(&*vae.likelihood);
         let components = if samples == 0 { capacity } else { 0 };
-        let (count, parts) = (vae.mixture.map_or(0, |mixture| mixture.count()), vae.kl_parts());
+        let (count, parts) = (vae.mixture().map_or(0, MixturePrior::count), vae.kl_parts());
         let shares = vae.share_columns::<F>();
         Block {
             rows: 0,
@@ -98,9 +98,9 @@ impl<F: Real> Block<F> {
             shares: Buffer::new(if shares > 0 { many } else { 0 }, shares),
             others: Vec::new(),
             chosen: Input::new(components, count),
-            d_prior: vae.mixture.map_or_else(Vec::new, |mixture| mixture.grads(components)),
-            flow_prior: vae.flow_prior.as_ref().map_or_else(Cache::default, |prior| prior.cache(many)),
-            levels: vae.stacked_prior.as_ref().map_or_else(Vec::new, |prior| prior.cache(many)),
+            d_prior: vae.mixture().map_or_else(Vec::new, |mixture| mixture.grads(components)),
+            flow_prior: vae.flow_prior().map_or_else(Cache::default, |prior| prior.cache(many)),
+            levels: vae.stacked_prior().map_or_else(Vec::new, |prior| prior.cache(many)),
             below: vae.lower.as_ref().map(|lower| lower.block(capacity, many, latent, eta)),
             pull: Pull::default(),
             terms: Terms::new(capacity, samples, parts),

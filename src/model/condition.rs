@@ -10,9 +10,9 @@
 //! condition behind it. k samples of a row share its c. The decoder's gradient by [z | c] is dz in its first L columns, and
 //! nobody asks for the rest. Without a condition none of this is there.
 
-use super::vae::{Chained, to_gaussian};
-use super::{Block, Inference, Vae, VaeConfig};
-use crate::density::{ConditionalGaussian, Posterior, PosteriorKind, PriorKind};
+use super::vae::{Chained, inner, to_gaussian};
+use super::{Block, Inference, ModelPrior, Vae, VaeConfig};
+use crate::density::{ConditionalGaussian, DiagonalGaussian, Posterior, PosteriorKind, PriorKind};
 use crate::error::{Error, Result};
 use crate::layer::{Cache, Chain, Gradient, Layer, Sides};
 use crate::tensor::{Buffer, Input, Isa, Layout, Mat, Params, Real, Slot};
@@ -58,14 +58,14 @@ impl VaeConfig {
 
 /// p(z|c), where it follows the condition.
 #[derive(Clone, Debug)]
-pub(super) struct ConditionalPrior {
+pub struct ConditionalPrior {
     network: Chain,
     density: ConditionalGaussian,
 }
 
 impl ConditionalPrior {
-    /// Adds a network of the encoder's shape from c, with heads of its own.
-    pub fn new(config: &VaeConfig, layout: &mut Layout) -> Option<Self> {
+    /// Adds a network of the encoder's shape from c, with heads of its own; nothing of another prior.
+    pub(super) fn new(config: &VaeConfig, layout: &mut Layout) -> Option<Self> {
         config.conditional_prior.then(|| ConditionalPrior {
             network: to_gaussian(config, layout, config.condition, false),
             density: ConditionalGaussian::new(config.latent),
@@ -98,7 +98,10 @@ impl<F: Real> Given<F> {
             d_joined: Buffer::new(many, config.code_cols()),
             rho: Buffer::new(capacity, eta),
             d_rho: Buffer::new(capacity, eta),
-            prior: vae.conditional.as_ref().map_or_else(Cache::default, |p| Layer::<F>::cache(&p.network, capacity)),
+            prior: match vae.prior() {
+                ModelPrior::Conditional(prior) => Layer::<F>::cache(&prior.network, capacity),
+                _ => Cache::default(),
+            },
         })
     }
     /// [z | c], (n·k, L + C).
@@ -143,30 +146,105 @@ impl<F: Real> Block<F> {
         self.given.as_ref().map_or_else(|| self.z.rows(many), |given| given.joined(many))
     }
     /// ρ of each row, under a conditional prior.
-    fn rho(&self) -> Mat<'_, F> {
-        match &self.given {
-            Some(given) => given.rho.rows(self.rows),
-            None => panic!("a conditional prior's block has a condition"),
+    pub(crate) fn rho(&self) -> Mat<'_, F> {
+        let Some(given) = &self.given else { no_condition() };
+        given.rho.rows(self.rows)
+    }
+}
+
+/// A conditional prior's block has a condition.
+#[cold]
+fn no_condition() -> ! {
+    panic!("a conditional prior without a condition")
+}
+
+impl ConditionalPrior {
+    /// c to ρ.
+    pub(super) fn encode<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>) {
+        let Some(given) = &mut b.given else { no_condition() };
+        self.network.forward(isa, p, given.c.rows(b.rows), &mut given.rho, &mut given.prior);
+    }
+    /// As [`Layer::renew`].
+    pub(super) fn renew<F: Real>(&self, row: usize, rng: Option<&mut ChaCha8Rng>, b: &mut Block<F>) {
+        let Some(given) = &mut b.given else { no_condition() };
+        self.network.renew(row, rng, &mut given.prior);
+    }
+    /// The KL of each row and latent to p(z|c).
+    pub(super) fn kl<F: Real>(&self, b: &mut Block<F>) {
+        let Some(given) = &b.given else { no_condition() };
+        self.density.kl(b.eta.rows(b.rows), given.rho.rows(b.rows), b.terms.kl.rows_mut(b.rows));
+    }
+    /// From `dz` and the KL's weights to the derivatives by η and ρ.
+    pub(super) fn kl_grad<F: Real>(&self, isa: Isa, posterior: &DiagonalGaussian, b: &mut Block<F>) {
+        let Some(given) = &mut b.given else { no_condition() };
+        let (n, many) = (b.rows, b.rows * b.samples);
+        let (eta, mut d_eta, mut d_rho) = (b.eta.rows(n), b.d_eta.rows_mut(n), given.d_rho.rows_mut(n));
+        for r in 0..n {
+            d_eta.row(r).fill(F::ZERO);
+            d_rho.row(r).fill(F::ZERO);
         }
+        posterior.sample_grad(isa, eta, b.eps.rows(many), b.dz.rows(many), d_eta.reborrow());
+        self.density.kl_grad(eta, given.rho.rows(n), b.weights.kl.rows(n), d_eta, d_rho);
+    }
+    /// `out[r] = log p(z_r|c)`, in nats, under the ρ of a block's rows.
+    pub(crate) fn log_prob<F: Real>(&self, z: Mat<F>, rho: Mat<F>, out: &mut [F]) {
+        self.density.log_prob(z, rho, out);
+    }
+    /// log p(z|c) of a block's own latents.
+    pub(super) fn log_pz<F: Real>(&self, b: &mut Block<F>) {
+        let Some(given) = &b.given else { no_condition() };
+        let many = b.rows * b.samples;
+        self.log_prob(b.z.rows(many), given.rho.rows(b.rows), &mut b.terms.log_pz[..many]);
+    }
+    /// Adds to `dz` `weights.path` times the derivative of log p(z|c), and makes that by ρ `weights.log_pz` times it.
+    pub(super) fn log_pz_grad<F: Real>(&self, b: &mut Block<F>) {
+        let Some(given) = &mut b.given else { no_condition() };
+        let (n, many) = (b.rows, b.rows * b.samples);
+        let mut d_rho = given.d_rho.rows_mut(n);
+        (0..n).for_each(|r| d_rho.row(r).fill(F::ZERO));
+        let weights = (&b.weights.path[..many], &b.weights.log_pz[..many]);
+        self.density.log_prob_grad(b.z.rows(many), given.rho.rows(n), weights, b.dz.rows_mut(many), d_rho);
+    }
+    /// `out[i] = log p(z_i|c) − log q(z_i|η)` in nats, in f64 and from ε.
+    pub(super) fn log_ratio<F: Real>(&self, b: &Block<F>, out: &mut [f64]) {
+        let (many, latent, rho) = (b.many(), b.z.cols(), b.rho());
+        for (i, out) in out[..many].iter_mut().enumerate() {
+            let row = i / b.samples;
+            let v = &b.eta.rows(b.rows).row(row)[latent..];
+            let eps = b.eps.rows(many).row(i).iter().map(|e| e.to_f64() * e.to_f64()).sum::<f64>();
+            let constant = latent as f64 * crate::density::LOG_TAU;
+            let log_q = -0.5 * (constant + v.iter().map(|v| v.to_f64()).sum::<f64>() + eps);
+            *out = self.density.log_prob_of_row(b.z.rows(many).row(i), rho.row(row)) - log_q;
+        }
+    }
+    /// From the derivative by ρ back through the network.
+    pub(super) fn backward<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>) {
+        let Some(given) = &mut b.given else { no_condition() };
+        let c = given.c.rows(b.rows);
+        self.network.backward_rows(isa, p, c, &given.rho, &mut given.d_rho, None, &mut given.prior);
+    }
+    /// What the gradient of one of its parameters is made from.
+    pub(super) fn gradient<'a, F: Real>(&self, slot: Slot, b: &'a Block<F>) -> Option<Gradient<'a, F>> {
+        let given = b.given.as_ref()?;
+        self.network.gradient(slot, given.c.rows(b.rows), given.d_rho.rows(b.rows), &given.prior)
+    }
+    /// As [`Vae::kinks`].
+    pub(super) fn kinks<F: Real>(&self, b: &Block<F>, sides: &mut Sides) {
+        let Some(given) = &b.given else { no_condition() };
+        self.network.kinks(b.rows, &given.rho, &given.prior, sides);
+    }
+    /// As [`Vae::stages`].
+    pub(super) fn stages<'a, F: Real>(&self, b: &'a Block<F>) -> Chained<'a, F> {
+        let Some(given) = &b.given else { no_condition() };
+        let (n, rho) = (b.rows, given.rho.rows(b.rows));
+        let mut stages: Chained<F> = inner("prior", &self.network, &given.prior, n).collect();
+        stages.push(("the prior's mean".to_owned(), rho.columns(0, b.z.cols())));
+        stages.push(("the prior's log-variance".to_owned(), rho.columns(b.z.cols(), b.z.cols())));
+        stages
     }
 }
 
 impl Vae {
-    /// Whether a parameter is the conditional prior's.
-    pub(super) fn is_of_conditional_prior(&self, name: &str) -> bool {
-        self.conditional.is_some() && name.starts_with("prior.")
-    }
-    /// c to ρ, under a conditional prior.
-    pub(super) fn encode_condition<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>) {
-        let (Some(prior), Some(given)) = (&self.conditional, &mut b.given) else { return };
-        prior.network.forward(isa, p, given.c.rows(b.rows), &mut given.rho, &mut given.prior);
-    }
-    /// As [`Layer::renew`], of the conditional prior's network.
-    pub(super) fn renew_condition<F: Real>(&self, row: usize, rng: Option<&mut ChaCha8Rng>, b: &mut Block<F>) {
-        if let (Some(prior), Some(given)) = (&self.conditional, &mut b.given) {
-            prior.network.renew(row, rng, &mut given.prior);
-        }
-    }
     /// Puts each latent beside its row's condition.
     pub(super) fn join_condition<F: Real>(&self, b: &mut Block<F>) {
         let (many, k, n, latent) = (b.many(), b.samples, b.rows, self.config().latent);
@@ -178,101 +256,25 @@ impl Vae {
             c.copy_from_slice(given.c.rows(n).row(i / k));
         }
     }
-    /// The decoder's half of the way back: from `out` to `dz`.
-    pub(super) fn decoder_backward<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>) {
+    /// A [part](Layer::parts) of the decoder's half of the way back: with the first one, from `out` to `dz`.
+    pub(super) fn decoder_backward<F: Real>(&self, part: usize, isa: Isa, p: &Params<F>, b: &mut Block<F>) {
         let (many, latent) = (b.many(), self.config().latent);
         if self.decoder_backward_below(isa, p, b) {
             return;
         }
         let Some(given) = &mut b.given else {
             let z = b.z.rows(many);
-            return self.decoder.backward_rows(isa, p, z, &b.spent, &mut b.out, Some(&mut b.dz), &mut b.decoder);
+            let dz = Some(&mut b.dz);
+            return self.decoder.backward_part(part, isa, p, z, &b.spent, &mut b.out, dz, &mut b.decoder);
         };
         let (z, dz) = (given.joined.rows(many), &mut given.d_joined);
-        self.decoder.backward_rows(isa, p, z, &b.spent, &mut b.out, Some(dz), &mut b.decoder);
+        self.decoder.backward_part(part, isa, p, z, &b.spent, &mut b.out, Some(dz), &mut b.decoder);
+        if part > 0 {
+            return;
+        }
         for i in 0..many {
             b.dz.rows_mut(many).row(i).copy_from_slice(&given.d_joined.rows(many).row(i)[..latent]);
         }
-    }
-    /// The KL of each row and latent to p(z|c), if the prior is conditional.
-    pub(super) fn conditional_kl<F: Real>(&self, b: &mut Block<F>) -> bool {
-        let (Some(prior), Some(given)) = (&self.conditional, &b.given) else { return false };
-        prior.density.kl(b.eta.rows(b.rows), given.rho.rows(b.rows), b.terms.kl.rows_mut(b.rows));
-        true
-    }
-    /// From `dz` and the KL's weights to the derivatives by η and ρ, if the prior is conditional.
-    pub(super) fn conditional_latent_grad<F: Real>(&self, isa: Isa, b: &mut Block<F>) -> bool {
-        let (n, many) = (b.rows, b.many());
-        let (Some(prior), Some(given)) = (&self.conditional, &mut b.given) else { return false };
-        let (eta, mut d_eta, mut d_rho) = (b.eta.rows(n), b.d_eta.rows_mut(n), given.d_rho.rows_mut(n));
-        for r in 0..n {
-            d_eta.row(r).fill(F::ZERO);
-            d_rho.row(r).fill(F::ZERO);
-        }
-        self.posterior.base().sample_grad(isa, eta, b.eps.rows(many), b.dz.rows(many), d_eta.reborrow());
-        prior.density.kl_grad(eta, given.rho.rows(n), b.weights.kl.rows(n), d_eta, d_rho);
-        true
-    }
-    /// log p(z|c) of latents under the prior of a block's rows, if it is conditional.
-    pub(crate) fn conditional_log_prob<F: Real>(&self, z: Mat<F>, b: &Block<F>, out: &mut [F]) {
-        if let Some(prior) = &self.conditional {
-            prior.density.log_prob(z, b.rho(), out);
-        }
-    }
-    /// log p(z|c) of a block's own latents.
-    pub(super) fn conditional_log_pz<F: Real>(&self, b: &mut Block<F>) {
-        let (Some(prior), Some(given)) = (&self.conditional, &b.given) else { return };
-        let many = b.rows * b.samples;
-        prior.density.log_prob(b.z.rows(many), given.rho.rows(b.rows), &mut b.terms.log_pz[..many]);
-    }
-    /// Adds to `dz` `weights.path` times the derivative of log p(z|c), and makes that by ρ `weights.log_pz` times it.
-    pub(super) fn conditional_log_pz_grad<F: Real>(&self, b: &mut Block<F>) {
-        let (Some(prior), Some(given)) = (&self.conditional, &mut b.given) else { return };
-        let (n, many) = (b.rows, b.rows * b.samples);
-        let mut d_rho = given.d_rho.rows_mut(n);
-        (0..n).for_each(|r| d_rho.row(r).fill(F::ZERO));
-        let weights = (&b.weights.path[..many], &b.weights.log_pz[..many]);
-        prior.density.log_prob_grad(b.z.rows(many), given.rho.rows(n), weights, b.dz.rows_mut(many), d_rho);
-    }
-    /// `out[i] = log p(z_i|c) − log q(z_i|η)` in nats, in f64 and from ε, if the prior is conditional.
-    pub(super) fn conditional_log_ratio<F: Real>(&self, b: &Block<F>, out: &mut [f64]) -> bool {
-        let Some(prior) = &self.conditional else { return false };
-        let (many, latent, rho) = (b.many(), self.config().latent, b.rho());
-        for (i, out) in out[..many].iter_mut().enumerate() {
-            let row = i / b.samples;
-            let v = &b.eta.rows(b.rows).row(row)[latent..];
-            let eps = b.eps.rows(many).row(i).iter().map(|e| e.to_f64() * e.to_f64()).sum::<f64>();
-            let constant = latent as f64 * crate::density::LOG_TAU;
-            let log_q = -0.5 * (constant + v.iter().map(|v| v.to_f64()).sum::<f64>() + eps);
-            *out = prior.density.log_prob_of_row(b.z.rows(many).row(i), rho.row(row)) - log_q;
-        }
-        true
-    }
-    /// From the derivative by ρ back through the conditional prior's network.
-    pub(super) fn conditional_backward<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>) {
-        let (Some(prior), Some(g)) = (&self.conditional, &mut b.given) else { return };
-        prior.network.backward_rows(isa, p, g.c.rows(b.rows), &g.rho, &mut g.d_rho, None, &mut g.prior);
-    }
-    /// What the gradient of one of the conditional prior's parameters is made from.
-    pub(super) fn conditional_gradient<'a, F: Real>(&self, slot: Slot, b: &'a Block<F>) -> Option<Gradient<'a, F>> {
-        let (prior, given) = (self.conditional.as_ref()?, b.given.as_ref()?);
-        prior.network.gradient(slot, given.c.rows(b.rows), given.d_rho.rows(b.rows), &given.prior)
-    }
-    /// As [`Vae::kinks`], of the conditional prior's network.
-    pub(super) fn conditional_kinks<F: Real>(&self, b: &Block<F>, sides: &mut Sides) {
-        if let (Some(prior), Some(given)) = (&self.conditional, &b.given) {
-            prior.network.kinks(b.rows, &given.rho, &given.prior, sides);
-        }
-    }
-    /// As [`Vae::stages`], of the conditional prior's network.
-    pub(super) fn conditional_stages<'a, F: Real>(&self, b: &'a Block<F>) -> Chained<'a, F> {
-        let (Some(prior), Some(given)) = (&self.conditional, &b.given) else { return Vec::new() };
-        let (n, latent) = (b.rows, self.config().latent);
-        let inner = prior.network.inner(&given.prior).iter().enumerate();
-        let mut stages: Chained<F> = inner.map(|(i, y)| (format!("layer prior.{i}"), y.rows(n))).collect();
-        stages.push(("the prior's mean".to_owned(), given.rho.rows(n).columns(0, latent)));
-        stages.push(("the prior's log-variance".to_owned(), given.rho.rows(n).columns(latent, latent)));
-        stages
     }
 }
 
@@ -281,9 +283,7 @@ impl<F: Real> Inference<'_, F> {
     /// Nothing happens where the prior is not conditional. Panics when there are not as many rows of both.
     pub fn condition_draws(&self, z: &mut Array2<F>, c: ArrayView2<F>) {
         let (vae, p, isa) = (self.vae, self.params, self.ex.isa());
-        if vae.conditional.is_none() {
-            return;
-        }
+        let ModelPrior::Conditional(prior) = vae.prior() else { return };
         assert!(c.nrows() == z.nrows(), "{} latents, {} conditions", z.nrows(), c.nrows());
         let (mut b, latent) = (Block::new(vae, DRAWS, 1), vae.config().latent);
         for (mut z, c) in z.axis_chunks_iter_mut(Axis(0), DRAWS).zip(c.axis_chunks_iter(Axis(0), DRAWS)) {
@@ -291,7 +291,7 @@ impl<F: Real> Inference<'_, F> {
             if let Some(given) = &mut b.given {
                 given.c.view_mut(c.nrows()).assign(&c);
             }
-            vae.encode_condition(isa, p, &mut b);
+            prior.encode(isa, p, &mut b);
             for (r, mut z) in z.rows_mut().into_iter().enumerate() {
                 let (mean, v) = b.rho().row(r).split_at(latent);
                 for ((z, &mean), v) in z.iter_mut().zip(mean).zip(v) {

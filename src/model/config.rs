@@ -37,11 +37,14 @@ pub enum Norm {
     None,
     /// Each row by its own mean and variance: [`LayerNorm`](crate::layer::LayerNorm).
     Layer,
+    /// Each unit by its mean and variance over the batch, [`BatchNorm`](crate::layer::BatchNorm): in the encoder over its n rows,
+    /// in the decoder over all n·k samples. A model in use takes their running averages.
+    Batch,
 }
 
 impl Norm {
     /// Every kind, with its name in configurations.
-    pub const ALL: [(&'static str, Norm); 2] = [("none", Norm::None), ("layer", Norm::Layer)];
+    pub const ALL: [(&'static str, Norm); 3] = [("none", Norm::None), ("layer", Norm::Layer), ("batch", Norm::Batch)];
 }
 
 /// A dense VAE's architecture. The decoder mirrors the encoder.
@@ -274,6 +277,7 @@ impl VaeConfig {
         self.posterior.check()?;
         self.check_condition()?;
         self.check_lower()?;
+        self.check_norm()?;
         if let Some([low, high]) = self.log_variance
             && !(low.is_finite() && high.is_finite() && low < high)
         {

@@ -19,14 +19,12 @@ impl Vae {
             // nets and those of levels below z after it.
             let mut of_row = rng(r, 0);
             self.encoder.renew(r, Some(&mut of_row), &mut b.encoder);
-            self.renew_condition(r, Some(&mut of_row), b);
+            self.prior.renew_row(r, Some(&mut of_row), b);
             self.renew_features(r, Some(&mut of_row), b);
             for k in 0..b.samples {
                 let (row, mut rng) = (r * b.samples + k, rng(r, 1 + k));
                 self.decoder.renew(row, Some(&mut rng), &mut b.decoder);
-                if let Some(prior) = &self.stacked_prior {
-                    prior.renew(row, Some(&mut rng), &mut b.levels);
-                }
+                self.prior.renew_sample(row, Some(&mut rng), b);
                 self.renew_below(row, Some(&mut rng), b);
             }
         }
@@ -39,12 +37,12 @@ impl Vae {
         }
         for r in 0..b.rows {
             self.encoder.renew(r, None, &mut b.encoder);
-            self.renew_condition(r, None, b);
+            self.prior.renew_row(r, None, b);
             self.renew_features(r, None, b);
         }
         for r in 0..b.many() {
             self.decoder.renew(r, None, &mut b.decoder);
-            self.stacked_prior.iter().for_each(|prior| prior.renew(r, None, &mut b.levels));
+            self.prior.renew_sample(r, None, b);
             self.renew_below(r, None, b);
         }
     }

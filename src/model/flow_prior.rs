@@ -188,7 +188,7 @@ impl Vae {
     /// Moves a flow prior away from its start, where it is the identity and most of its derivatives are 0: for a check of
     /// them. The numbers are exact in f32.
     pub(crate) fn unsettle(&self, params: &mut Params<f64>, noise: &Noise) {
-        if self.flow_prior.is_none() {
+        if self.flow_prior().is_none() {
             return;
         }
         for e in

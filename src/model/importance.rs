@@ -3,8 +3,7 @@
 //! depend on their number.
 
 use super::infer::{Rows, Work, row_kl, sweep};
-use super::{Block, Draw, Inference, PriorTable, Score, Vae};
-use crate::density::PriorKind;
+use super::{Block, Draw, Inference, ModelPrior, PriorTable, Score, Vae};
 use crate::estimator::ImportanceBounds;
 use crate::tensor::profile::{Stage, lap, start};
 use crate::tensor::{Isa, Params, Real};
@@ -54,13 +53,13 @@ impl<F: Real> Sampled<F> {
         let b = &mut self.block;
         let (many, closed) = (b.many(), vae.config().closed_form());
         let log_ratio = &mut self.log_ratio[..many];
-        match vae.config().prior {
-            _ if vae.conditional_log_ratio(b, log_ratio) => {}
-            PriorKind::StandardNormal if vae.lower().is_none() => {
+        match vae.prior() {
+            ModelPrior::StandardNormal(normal) if vae.lower().is_none() => {
                 let (eta, eps, z) = (b.eta.rows(b.rows), b.eps.rows(many), b.z.rows(many));
-                vae.posterior().log_ratio(vae.prior(), eta, eps, z, &b.log_det, log_ratio);
+                vae.posterior().log_ratio(normal, eta, eps, z, &b.log_det, log_ratio);
             }
-            _ => {
+            ModelPrior::Conditional(conditional) => conditional.log_ratio(b, log_ratio),
+            ModelPrior::StandardNormal(_) | ModelPrior::Mixture(_) | ModelPrior::Flow(_) | ModelPrior::Stacked(_) => {
                 vae.log_densities(isa, p, b, table);
                 let both = b.terms.log_pz.iter().zip(&b.terms.log_qz);
                 log_ratio.iter_mut().zip(both).for_each(|(ratio, (p, q))| *ratio = p.to_f64() - q.to_f64());

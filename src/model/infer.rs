@@ -1,7 +1,8 @@
 //! A trained model at work: encode, decode and score, in blocks of rows on every thread.
 
 use super::importance::Sampled;
-use super::{Block, Corruption, Draw, FlowSampler, PriorSampler, PriorTable, StackedSampler, Stats, Vae, threads_used};
+use super::threads_used;
+use super::{Block, Corruption, Draw, FlowSampler, ModelPrior, PriorSampler, PriorTable, StackedSampler, Stats, Vae};
 use crate::estimator::Estimator;
 use crate::tensor::{Exec, Isa, Par, Params, Precision, Real};
 use elbo_kernels::par::for_each_mut;
@@ -197,14 +198,15 @@ impl<'m, F: Real> Inference<'m, F> {
     /// What draws from the prior; where that follows a condition, the noise of [`condition_draws`](Self::condition_draws).
     pub fn prior_sampler(&self) -> PriorSampler<'m, F> {
         self.check_exemplars();
-        match (self.table.clone(), self.vae.flow_prior()) {
-            (Some(PriorTable::Components(components)), _) => PriorSampler::Mixture(components),
-            (Some(PriorTable::Exemplars(exemplars)), _) => PriorSampler::Exemplars(exemplars),
-            (None, Some(prior)) => PriorSampler::Flow(FlowSampler::new(prior, self.params, self.ex.isa())),
-            (None, None) => match self.vae.stacked_prior() {
-                Some(prior) => PriorSampler::Stacked(StackedSampler::new(prior, self.params, self.ex.isa())),
-                None => PriorSampler::StandardNormal,
+        let (p, isa) = (self.params, self.ex.isa());
+        match self.vae.prior() {
+            ModelPrior::StandardNormal(_) | ModelPrior::Conditional(_) => PriorSampler::StandardNormal,
+            ModelPrior::Mixture(_) => match PriorTable::of(self.table.as_ref()) {
+                PriorTable::Components(components) => PriorSampler::Mixture(components.clone()),
+                PriorTable::Exemplars(exemplars) => PriorSampler::Exemplars(exemplars.clone()),
             },
+            ModelPrior::Flow(prior) => PriorSampler::Flow(FlowSampler::new(prior, p, isa)),
+            ModelPrior::Stacked(prior) => PriorSampler::Stacked(StackedSampler::new(prior, p, isa)),
         }
     }
 

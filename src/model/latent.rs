@@ -4,8 +4,7 @@
 //! dz = path · (decoder's dz + log_pz · ∂ log p(z)/∂z)          dη = ∂T(dz) + (path · log_qz) ∂ log q through z + score · ∂ log q at z
 //! ```
 
-use super::{Block, PriorTable, StackedPrior, Vae};
-use crate::density::Prior;
+use super::{Block, ModelPrior, PriorTable, Vae};
 use crate::estimator::Estimator;
 use crate::tensor::profile::{Stage, lap};
 use crate::tensor::{Isa, Params, Real};
@@ -44,6 +43,18 @@ impl Vae {
         sampled: bool,
         table: Option<&PriorTable<F>>,
     ) {
+        self.forward_latents(isa, p, b, sampled, table);
+        self.decode(isa, p, b);
+    }
+    /// The same as far as the latents and their terms.
+    pub(super) fn forward_latents<F: Real>(
+        &self,
+        isa: Isa,
+        p: &Params<F>,
+        b: &mut Block<F>,
+        sampled: bool,
+        table: Option<&PriorTable<F>>,
+    ) {
         match sampled || !self.config().closed_form() {
             true => self.forward_sampled(isa, p, b, table),
             false => self.forward_closed(isa, p, b),
@@ -65,7 +76,6 @@ impl Vae {
             self.part_kl(b);
         }
         lap(Stage::Latent, None);
-        self.decode(isa, p, b);
     }
     /// log p(z) and log q(z|x) of each sample, from `eta`, `eps` and `z`.
     pub(crate) fn log_densities<F: Real>(
@@ -76,18 +86,7 @@ impl Vae {
         table: Option<&PriorTable<F>>,
     ) {
         let (n, many) = (b.rows, b.many());
-        let (z, log_pz) = (b.z.rows(many), &mut b.terms.log_pz[..many]);
-        match (table, &self.flow_prior) {
-            (Some(table), _) => {
-                table.log_prob(isa, z, (&b.others, b.samples), b.shares.rows_mut(many), log_pz);
-            }
-            (None, Some(flow)) => flow.log_prob(isa, p, z, log_pz, &mut b.flow_prior),
-            (None, None) if self.conditional.is_some() => self.conditional_log_pz(b),
-            (None, None) => match &self.stacked_prior {
-                Some(stacked) => stacked.log_prob(isa, p, z, log_pz, &mut b.levels),
-                None => self.prior.log_prob(isa, z, log_pz),
-            },
-        }
+        self.prior.log_prob(isa, p, b, table);
         let log_qz = &mut b.terms.log_qz[..many];
         self.posterior.log_prob_of(b.eta.rows(n), b.eps.rows(many), &b.log_det, log_qz);
         self.log_densities_below(isa, p, b);
@@ -99,14 +98,15 @@ impl Vae {
         if self.kl_over_levels(isa, p, b, table) {
             return;
         }
-        if let Some(flow) = &self.flow_prior {
-            return self.kl_at_points(isa, p, b, None, flow.points());
+        match &self.prior {
+            ModelPrior::StandardNormal(_) | ModelPrior::Conditional(_) => self.kl(isa, b),
+            ModelPrior::Mixture(_) => self.kl_bound(isa, b, PriorTable::of(table)),
+            ModelPrior::Flow(flow) => self.kl_at_points(isa, p, b, None, flow.points()),
+            ModelPrior::Stacked(stacked) => self.kl_at_points(isa, p, b, None, stacked.points()),
         }
-        if let Some(stacked) = &self.stacked_prior {
-            return self.kl_at_points(isa, p, b, None, stacked.points());
-        }
+    }
+    fn kl_bound<F: Real>(&self, isa: Isa, b: &mut Block<F>, table: &PriorTable<F>) {
         let (n, latent) = (b.rows, self.config().latent);
-        let Some(table) = table else { return self.kl(isa, b) };
         if let PriorTable::Exemplars(table) = table {
             table.log_prob(isa, b.eta.rows(n).columns(0, latent), b.shares.rows_mut(n), &mut b.terms.log_pz[..n]);
         }
@@ -130,14 +130,7 @@ impl Vae {
         table: Option<&PriorTable<F>>,
     ) {
         let (n, many) = (b.rows, b.many());
-        if let Some(flow) = &self.flow_prior {
-            // Like the decoder: it goes back with the weights of its own parameters, and the path is still to come.
-            flow.log_prob_grad(isa, p, &b.weights.log_pz[..many], b.dz.rows_mut(many), &mut b.flow_prior);
-        }
-        if let Some(stacked) = &self.stacked_prior {
-            let (w, z, dz) = (&b.weights, b.z.rows(many), b.dz.rows_mut(many));
-            stacked.decoders_grad(isa, p, &w.log_pz[..many], &w.path, z, dz, &mut b.levels);
-        }
+        self.prior.generative_grad(isa, p, b);
         self.prior_grad_below(isa, p, b);
         let (w, mut dz) = (&mut b.weights, b.dz.rows_mut(many));
         for i in 0..many {
@@ -147,19 +140,7 @@ impl Vae {
             // From here on the prior's weight through z: its own parameters still want the other.
             w.path[i] = path * w.log_pz[i];
         }
-        let z = b.z.rows(many);
-        match (table, &self.flow_prior) {
-            (Some(table), _) => table.log_prob_grad(z, b.shares.rows(many), &w.path, dz),
-            (None, Some(_)) => {}
-            (None, None) if self.conditional.is_some() => self.conditional_log_pz_grad(b),
-            (None, None) => match &self.stacked_prior {
-                Some(stacked) => {
-                    StackedPrior::assert_plain(&w.score[..many], &w.log_qz);
-                    stacked.encoders_grad(isa, p, &w.path[..many], z, dz, &mut b.levels);
-                }
-                None => self.prior.log_prob_grad(isa, z, &w.path, dz),
-            },
-        }
+        self.prior.path_grad(isa, p, b, table);
         self.posterior_grad_below(isa, p, b);
         let (eta, eps) = (b.eta.rows(n), b.eps.rows(many));
         let mut d_eta = b.d_eta.rows_mut(n);

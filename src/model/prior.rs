@@ -11,32 +11,34 @@
 //! it depends neither on blocks nor on threads. The weights pass then finds them among the other blocks: a pseudo-input is one more
 //! row for the encoder. A component's own parameters are row c of a slot, whose gradient is `1_cᵀ dY`.
 
-use super::{Block, FlowSampler, Lower, PriorTable, StackedSampler, Vae, VaeConfig, split};
+use super::{Block, FlowSampler, Lower, ModelPrior, PriorTable, StackedSampler, Vae, VaeConfig, split};
 use crate::density::{ComponentGrad, Components, Exemplars, Prior, PriorKind};
 use crate::layer::{Gradient, Init};
 use crate::tensor::profile::{Stage, lap};
 use crate::tensor::{Buffer, Isa, Layout, Mat, Par, Params, Real, Slot};
 use elbo_kernels::par::for_each_mut;
+use ndarray::Array2;
 use rand_chacha::ChaCha8Rng;
+use std::sync::Arc;
 
 /// Rows of a block of components.
 const BLOCK_ROWS: usize = 64;
 
 /// A mixture's components as parameters of a model.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct MixturePrior {
     count: usize,
     source: Source,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Source {
     /// (C, L), (C, L) and (C, 1).
     Learned { means: Slot, log_variances: Slot, logits: Slot },
     /// (C, D)
     Pseudo { inputs: Slot },
-    /// One number that all exemplars share.
-    Exemplars { log_variance: Slot },
+    /// One number that all exemplars share, and once training is done their means, (N, L).
+    Exemplars { log_variance: Slot, means: Option<Arc<Array2<f32>>> },
 }
 
 impl MixturePrior {
@@ -56,7 +58,8 @@ impl MixturePrior {
             }
             // As wide as the standard normal, at first.
             PriorKind::Exemplar { .. } => {
-                Some(Source::Exemplars { log_variance: l.vector("log_variance", 1, Init::Constant(0.0)) })
+                let log_variance = l.vector("log_variance", 1, Init::Constant(0.0));
+                Some(Source::Exemplars { log_variance, means: None })
             }
         });
         source.map(|source| MixturePrior { count, source })
@@ -76,7 +79,7 @@ impl MixturePrior {
         let slots = match self.source {
             Source::Learned { means, log_variances, logits } => [Some(means), Some(log_variances), Some(logits)],
             Source::Pseudo { inputs } => [Some(inputs), None, None],
-            Source::Exemplars { log_variance } => [Some(log_variance), None, None],
+            Source::Exemplars { log_variance, .. } => [Some(log_variance), None, None],
         };
         slots.into_iter().flatten()
     }
@@ -136,6 +139,29 @@ impl<F: Real> PriorSampler<'_, F> {
 }
 
 impl Vae {
+    /// The same network with what an exemplar prior keeps of its training rows: the encoder's means of all of them, (N, L), with
+    /// the parameters that it is used with. Panics when the prior is another, when there are none, and at another number of
+    /// latents.
+    #[must_use]
+    pub fn with_exemplars(mut self, exemplars: Arc<Array2<f32>>) -> Self {
+        let (kind, latent, shape) = (self.config().prior, self.config().latent, exemplars.dim());
+        match &mut self.prior {
+            ModelPrior::Mixture(MixturePrior { source: Source::Exemplars { means, .. }, .. })
+                if shape.0 > 0 && shape.1 == latent =>
+            {
+                *means = Some(exemplars);
+            }
+            _ => panic!("exemplars {shape:?} of a prior {kind} with {latent} latents"),
+        }
+        self
+    }
+    /// The means of all exemplars, (N, L), if it has been [given](Self::with_exemplars) any.
+    pub fn exemplars(&self) -> Option<&Arc<Array2<f32>>> {
+        match &self.mixture()?.source {
+            Source::Exemplars { means, .. } => means.as_ref(),
+            Source::Learned { .. } | Source::Pseudo { .. } => None,
+        }
+    }
     /// Parts of a row's KL: its latents, where there is a closed form; else that of z, and those of the levels below it.
     pub fn kl_parts(&self) -> usize {
         let below = self.lower().map_or(0, Lower::levels);
@@ -143,7 +169,7 @@ impl Vae {
     }
     /// Memory for the components, in at least so many blocks if there are as many; none without a mixture, or for exemplars.
     pub(crate) fn component_blocks<F: Real>(&self, least: usize) -> Vec<Block<F>> {
-        let Some(mixture) = &self.mixture else { return Vec::new() };
+        let Some(mixture) = self.mixture() else { return Vec::new() };
         let count = mixture.count.div_ceil(BLOCK_ROWS).max(least).min(mixture.count);
         let block = |(first, rows): (usize, usize)| {
             let mut b = Block::new(self, rows, 0);
@@ -157,12 +183,12 @@ impl Vae {
     }
     /// Memory for what [`encode_components`](Self::encode_components) finds; none for exemplars.
     pub(crate) fn component_table<F: Real>(&self) -> Option<PriorTable<F>> {
-        let mixture = self.mixture.filter(|mixture| mixture.count > 0)?;
+        let mixture = self.mixture().filter(|mixture| mixture.count > 0)?;
         Some(PriorTable::Components(Components::new(mixture.count, self.config().latent)))
     }
     /// Columns of the memory for each latent's shares, before it is known how many exemplars there are.
     pub(super) fn share_columns<F: Real>(&self) -> usize {
-        match self.mixture.map(|mixture| mixture.source) {
+        match self.mixture().map(|mixture| &mixture.source) {
             None => 0,
             Some(Source::Exemplars { .. }) => Exemplars::<F>::SCRATCH,
             Some(_) => self.config().prior.components(),
@@ -170,8 +196,8 @@ impl Vae {
     }
     /// The variance's logarithm that exemplars share. Panics when there are none.
     pub(super) fn exemplar_log_variance<F: Real>(&self, p: &Params<F>) -> F {
-        match self.mixture.map(|mixture| mixture.source) {
-            Some(Source::Exemplars { log_variance }) => p.values().get(&log_variance, 0, 0),
+        match self.mixture().map(|mixture| &mixture.source) {
+            Some(Source::Exemplars { log_variance, .. }) => p.values().get(log_variance, 0, 0),
             _ => panic!("the prior {} has no exemplars", self.config().prior),
         }
     }
@@ -195,22 +221,22 @@ impl Vae {
         blocks: &mut [Block<F>],
         table: Option<&mut PriorTable<F>>,
     ) {
-        let Some((mixture, table)) = self.mixture.zip(table) else { return };
+        let Some((mixture, table)) = self.mixture().zip(table) else { return };
         let latent = self.config().latent;
         for_each_mut(par, blocks, |_, b| {
             let n = b.rows;
-            match mixture.source {
+            match &mixture.source {
                 Source::Pseudo { inputs } => {
                     let mut x = b.x.rows_mut(n);
-                    (0..n).for_each(|r| p.values().row_into(&inputs, b.first + r, x.row(r)));
+                    (0..n).for_each(|r| p.values().row_into(inputs, b.first + r, x.row(r)));
                     self.encode_z(isa, p, b);
                 }
                 Source::Learned { means, log_variances, .. } => {
                     let mut eta = b.eta.rows_mut(n);
                     for r in 0..n {
                         let (mean, v) = eta.row(r)[..2 * latent].split_at_mut(latent);
-                        p.values().row_into(&means, b.first + r, mean);
-                        p.values().row_into(&log_variances, b.first + r, v);
+                        p.values().row_into(means, b.first + r, mean);
+                        p.values().row_into(log_variances, b.first + r, v);
                     }
                 }
                 Source::Exemplars { .. } => self.encode_z(isa, p, b),
@@ -222,8 +248,8 @@ impl Vae {
             PriorTable::Components(table) => each.enumerate().for_each(|(c, (mean, v))| table.set(c, mean, v)),
             PriorTable::Exemplars(table) => table.replace(self.exemplar_log_variance(p), each.map(|(mean, _)| mean)),
         }
-        if let (Source::Learned { logits, .. }, PriorTable::Components(table)) = (mixture.source, table) {
-            table.set_weights((0..mixture.count).map(|c| p.values().get(&logits, c, 0)));
+        if let (Source::Learned { logits, .. }, PriorTable::Components(table)) = (&mixture.source, table) {
+            table.set_weights((0..mixture.count).map(|c| p.values().get(logits, c, 0)));
         }
         lap(Stage::Latent, None);
     }
@@ -242,7 +268,7 @@ impl Vae {
             PriorTable::Components(table) => table,
             PriorTable::Exemplars(table) => return self.exemplar_grads(isa, p, table, data, b),
         };
-        let (Some(mixture), n, latent) = (self.mixture, b.rows, self.config().latent) else { return };
+        let (Some(mixture), n, latent) = (self.mixture(), b.rows, self.config().latent) else { return };
         let mut d_eta = b.d_eta.rows_mut(n);
         for r in 0..n {
             let (mean, log_variance) = d_eta.row(r)[..2 * latent].split_at_mut(latent);
@@ -253,7 +279,7 @@ impl Vae {
             for of in data {
                 let many = of.many();
                 let (z, shares): (Mat<F>, Mat<F>) = (of.z.rows(many), of.shares.rows(many));
-                table.component_grad(b.first + r, z, shares, &of.weights.log_pz, &mut grad);
+                table.component_grad(isa, b.first + r, z, shares, &of.weights.log_pz, &mut grad);
             }
             if let Source::Learned { .. } = mixture.source {
                 let (mean, log_variance) = d_eta.row(r)[..2 * latent].split_at(latent);

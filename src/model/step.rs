@@ -8,7 +8,7 @@ use super::stats::Goal;
 use super::{Block, Corruption, PriorTable, Stats, Vae, threads_used};
 use crate::estimator::penalty::BatchLatents;
 use crate::estimator::{Batch, Estimator};
-use crate::layer::Gradient;
+use crate::layer::{Gradient, Meeting};
 use crate::tensor::profile::{Stage, lap, start};
 use crate::tensor::{Buffer, Exec, Isa, Noise, Par, Params, Precision, Real, Slab, Stream, Tiles};
 use elbo_kernels::gemm::Accum;
@@ -73,6 +73,8 @@ pub struct Workspace<F> {
     /// How exemplars are found, where the prior is made of them.
     pub(super) retrieval: Option<Box<Retrieval<F>>>,
     pub(super) corruption: Corruption,
+    /// Where the rows of a batch meet on their way: at each batch normalization.
+    pub(super) meetings: Vec<Meeting>,
     /// What a penalty of the batch sees.
     latents: BatchLatents,
     tiles: Arc<Tiles>,
@@ -124,6 +126,7 @@ impl<F: Real> Workspace<F> {
             table: vae.component_table(),
             retrieval: None,
             corruption: Corruption::None,
+            meetings: vae.meetings(),
             latents: BatchLatents::default(),
             tiles: Arc::clone(params.tiles()),
             precision,
@@ -207,7 +210,8 @@ impl Vae {
         &ws.stats
     }
 
-    /// The terms of a batch alone: as [`loss_grad`](Self::loss_grad), without gradients.
+    /// The terms of a batch alone: as [`loss_grad`](Self::loss_grad), without gradients and with the network at rest, as it is
+    /// used: nothing left out, and batch normalizations by their running averages.
     pub fn loss<'w, F: Real>(
         &self,
         isa: Isa,
@@ -241,12 +245,17 @@ impl Vae {
         beta: f64,
         ws: &'w mut Workspace<F>,
     ) -> &'w Stats {
-        let encode = self.encode_prior(isa, p, rows, fill, draw, ws, true);
-        self.each_block(rows, ws, |first, b, table| {
-            encode(first, b);
-            self.forward_encoded(isa, p, b, estimator.sampled(), table);
-            self.log_px(isa, p, b);
-        });
+        if ws.meetings.is_empty() {
+            let encode = self.encode_prior(isa, p, rows, fill, draw, ws, true);
+            self.each_block(rows, ws, |first, b, table| {
+                encode(first, b);
+                self.forward_encoded(isa, p, b, estimator.sampled(), table);
+                self.log_px(isa, p, b);
+            });
+        } else {
+            self.forward_staged(isa, p, rows, fill, draw, estimator.sampled(), ws);
+            self.each_block(rows, ws, |_, b, _| self.log_px(isa, p, b));
+        }
         let penalty = self.penalise_batch(estimator, draw, ws, false);
         ws.sum_stats(Some((estimator, beta)));
         ws.stats.penalty = penalty;
@@ -305,26 +314,35 @@ impl Vae {
             "{estimator:?} wants a KL that {:?} has not",
             self.config()
         );
-        let encode = self.encode_prior(isa, p, rows, fill, draw, ws, true);
-        let alone = !estimator.couples_rows() && estimator.penalty().is_none();
+        let staged = !ws.meetings.is_empty();
+        let alone = !estimator.couples_rows() && estimator.penalty().is_none() && !staged;
         let batch = Batch { rows, beta, mean_kl: &[] };
-        self.each_block(rows, ws, |first, b, table| {
-            encode(first, b);
-            self.forward_encoded(isa, p, b, estimator.sampled(), table);
-            if alone {
-                self.backward(isa, p, b, estimator, &batch, table);
-                self.round(isa, b);
-            }
-        });
+        if staged {
+            self.forward_staged(isa, p, rows, fill, draw, estimator.sampled(), ws);
+        } else {
+            let encode = self.encode_prior(isa, p, rows, fill, draw, ws, true);
+            self.each_block(rows, ws, |first, b, table| {
+                encode(first, b);
+                self.forward_encoded(isa, p, b, estimator.sampled(), table);
+                if alone {
+                    self.backward(isa, p, b, estimator, &batch, table);
+                    self.round(isa, b);
+                }
+            });
+        }
         let penalty = self.penalise_batch(estimator, draw, ws, true);
         if !alone {
             ws.mean_kl();
             let mean_kl = std::mem::take(&mut ws.mean_kl);
             let batch = Batch { mean_kl: &mean_kl, ..batch };
-            self.each_block(rows, ws, |_, b, table| {
-                self.backward(isa, p, b, estimator, &batch, table);
-                self.round(isa, b);
-            });
+            if staged {
+                self.backward_staged(isa, p, estimator, &batch, ws);
+            } else {
+                self.each_block(rows, ws, |_, b, table| {
+                    self.backward(isa, p, b, estimator, &batch, table);
+                    self.round(isa, b);
+                });
+            }
             ws.mean_kl = mean_kl;
         }
         if let Some(table) = &ws.table {
@@ -374,7 +392,7 @@ impl Vae {
     }
 
     /// Rounds what the weights pass multiplies, if the block is of a network in bf16.
-    fn round<F: Real>(&self, isa: Isa, b: &mut Block<F>) {
+    pub(super) fn round<F: Real>(&self, isa: Isa, b: &mut Block<F>) {
         let mut rounded = std::mem::take(&mut b.rounded);
         for (entry, rounded) in self.layout().entries().iter().zip(&mut rounded) {
             if let Gradient::Product(x, dy) = self.gradient(entry.slot, b) {

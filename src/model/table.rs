@@ -13,6 +13,13 @@ pub enum PriorTable<F> {
 }
 
 impl<F: Real> PriorTable<F> {
+    /// The components that a mixture prior's model has been given. Panics when it has not.
+    pub(super) fn of(table: Option<&Self>) -> &Self {
+        match table {
+            Some(table) => table,
+            None => panic!("a mixture prior's components have not been encoded"),
+        }
+    }
     /// `out[r] = log p(z_r)`, in nats. Where `others` are given, one for each `samples` rows of z, it is of those exemplars.
     /// `shares` becomes each component's share, (B, C); of all exemplars it is [scratch](Exemplars::log_prob).
     pub fn log_prob(
@@ -24,7 +31,7 @@ impl<F: Real> PriorTable<F> {
         out: &mut [F],
     ) {
         match self {
-            PriorTable::Components(components) => components.log_prob(z, shares, out),
+            PriorTable::Components(components) => components.log_prob(isa, z, shares, out),
             PriorTable::Exemplars(exemplars) if others.is_empty() => exemplars.log_prob(isa, z, shares, out),
             PriorTable::Exemplars(exemplars) => {
                 exemplars.log_prob_without(isa, z, |r| others[r / samples], shares, out);
@@ -32,9 +39,9 @@ impl<F: Real> PriorTable<F> {
         }
     }
     /// Adds `weights[r] · ∂ log p(z_r) / ∂z_r` to `dz`; `shares` are those of [`log_prob`](Self::log_prob).
-    pub fn log_prob_grad(&self, z: Mat<F>, shares: Mat<F>, weights: &[F], dz: MatMut<F>) {
+    pub fn log_prob_grad(&self, isa: Isa, z: Mat<F>, shares: Mat<F>, weights: &[F], dz: MatMut<F>) {
         match self {
-            PriorTable::Components(components) => components.log_prob_grad(z, shares, weights, dz),
+            PriorTable::Components(components) => components.log_prob_grad(isa, z, shares, weights, dz),
             PriorTable::Exemplars(exemplars) => exemplars.log_prob_grad(z, shares, weights, dz),
         }
     }

@@ -5,18 +5,17 @@
 //!     dη ← ∂T ← dz ← decoder ← dη_x ← w · ∂ log p(x|z)              dη ← w · ∂ KL
 //! ```
 
-use super::condition::ConditionalPrior;
 use super::lower::{Lower, climb, side_by_side};
-use super::{Block, FlowPrior, Heads, Hidden, MixturePrior, ModelPosterior, Norm, PriorTable, StackedPrior, VaeConfig};
-use crate::density::{AnyLikelihood, Level, LowerKind, PosteriorKind, PriorKind, StandardNormal};
+use super::{Block, Heads, Hidden, ModelPosterior, ModelPrior, Norm, PriorTable, VaeConfig};
+use crate::density::{AnyLikelihood, Level, LowerKind, PosteriorKind, PriorKind};
 use crate::error::Result;
 use crate::estimator::{Batch, Estimator};
 use crate::layer::{
-    Activation, AnyLayer, Cache, Chain, Concat, Dense, Dropout, Gated, Gradient, Layer, LayerNorm, Residual, Sides,
+    Activation, AnyLayer, BatchNorm, Cache, Chain, Concat, Dense, Dropout, Gated, Gradient, Layer, LayerNorm, Linear,
+    Residual, Sides,
 };
 use crate::tensor::profile::{Stage, lap};
 use crate::tensor::{Entry, Isa, Layout, Mat, Params, Real, Slot};
-use ndarray::Array2;
 use std::sync::Arc;
 
 /// What the first of a step's [stages](Vae::stages) is called.
@@ -31,19 +30,9 @@ pub struct Vae {
     pub(super) decoder: Chain,
     pub(super) likelihood: Arc<dyn AnyLikelihood>,
     pub(super) posterior: ModelPosterior,
-    pub(super) prior: StandardNormal,
-    /// In the standard normal's place.
-    pub(super) mixture: Option<MixturePrior>,
-    /// Likewise.
-    pub(super) flow_prior: Option<FlowPrior>,
-    /// Likewise.
-    pub(super) stacked_prior: Option<StackedPrior>,
-    /// Likewise.
-    pub(super) conditional: Option<ConditionalPrior>,
+    pub(super) prior: ModelPrior,
     /// Stochastic layers between z and the data.
     pub(super) lower: Option<Lower>,
-    /// The means of all exemplars, (N, L), where the prior is made of them and training is done.
-    exemplars: Option<Arc<Array2<f32>>>,
 }
 
 /// Stages of a forward pass, with their names.
@@ -56,12 +45,19 @@ pub(super) fn hidden(config: &VaeConfig, layout: &mut Layout, inputs: usize, out
     let (layer, last): (Arc<dyn AnyLayer>, _) = match (config.layer, config.norm) {
         (Hidden::Dense(activation), Norm::None) => (dense(activation), activation),
         (Hidden::Dense(activation), Norm::Layer) => (dense(Activation::Identity), activation),
+        (Hidden::Dense(activation), Norm::Batch) => {
+            (Arc::new(Linear::new(layout, inputs, outputs, config.init)), activation)
+        }
         (Hidden::Gated, _) => (Arc::new(Gated::new(layout, inputs, outputs, config.init)), Activation::Identity),
     };
     let layer: Arc<dyn AnyLayer> = match config.norm {
         Norm::None => layer,
         Norm::Layer => {
             let norm = layout.scope("norm", |l| LayerNorm::new(l, outputs, last));
+            Arc::new(Chain::new(vec![layer, Arc::new(norm)]))
+        }
+        Norm::Batch => {
+            let norm = layout.scope("norm", |l| BatchNorm::new(l, outputs, last));
             Arc::new(Chain::new(vec![layer, Arc::new(norm)]))
         }
     };
@@ -146,44 +142,15 @@ impl Vae {
         let outputs = config.likelihood.eta_cols(config.inputs);
         let decoder = layout.scope("decoder", |l| decoder(config, l, outputs));
         let likelihood = layout.scope("likelihood", |l| config.likelihood.build(l, config.inputs));
-        let mixture = layout.scope("prior", |l| MixturePrior::new(config, l));
-        let flow_prior = layout.scope("prior", |l| FlowPrior::new(config, l));
+        let prior = |l: &mut Layout| l.scope("prior", |l| ModelPrior::new(config, l));
+        // A parameter's first values follow from its place, and those of more stochastic layers stand behind the posterior's.
+        let early = config.prior.levels().is_none().then(|| prior(&mut layout));
         let posterior = layout.scope("posterior", |l| ModelPosterior::new(config, l));
-        let conditional = layout.scope("prior", |l| ConditionalPrior::new(config, l));
-        let stacked_prior = layout.scope("prior", |l| StackedPrior::new(config, l));
+        let prior = early.unwrap_or_else(|| prior(&mut layout));
         let lower = Lower::new(config, &mut layout);
-        Ok(Vae {
-            config: config.clone(),
-            layout,
-            encoder,
-            decoder,
-            likelihood,
-            posterior,
-            prior: StandardNormal::new(config.latent),
-            mixture,
-            flow_prior,
-            conditional,
-            exemplars: None,
-            stacked_prior,
-            lower,
-        })
-    }
-    /// The same network with what an exemplar prior keeps of its training rows: the encoder's means of all of them, (N, L), with
-    /// the parameters that it is used with. Panics when the prior is another, when there are none, and at another number of
-    /// latents.
-    #[must_use]
-    pub fn with_exemplars(self, means: Arc<Array2<f32>>) -> Self {
-        let (prior, latent) = (self.config.prior, self.config.latent);
-        assert!(
-            prior.is_exemplar() && means.nrows() > 0 && means.ncols() == latent,
-            "exemplars {:?} of a prior {prior} with {latent} latents",
-            means.dim()
-        );
-        Vae { exemplars: Some(means), ..self }
-    }
-    /// The means of all exemplars, (N, L), if it has been [given](Self::with_exemplars) any.
-    pub fn exemplars(&self) -> Option<&Arc<Array2<f32>>> {
-        self.exemplars.as_ref()
+        let vae = Vae { config: config.clone(), layout, encoder, decoder, likelihood, posterior, prior, lower };
+        vae.check_meetings()?;
+        Ok(vae)
     }
     /// What it was built from.
     pub fn config(&self) -> &VaeConfig {
@@ -201,23 +168,6 @@ impl Vae {
     pub fn posterior(&self) -> &ModelPosterior {
         &self.posterior
     }
-    /// p(z), unless it is a [mixture](Self::mixture), a [flow](Self::flow_prior), [a VAE](Self::stacked_prior) or [follows the
-    /// condition](VaeConfig::conditional_prior).
-    pub fn prior(&self) -> &StandardNormal {
-        &self.prior
-    }
-    /// p(z), where it is a mixture.
-    pub fn mixture(&self) -> Option<&MixturePrior> {
-        self.mixture.as_ref()
-    }
-    /// p(z), where it is a flow.
-    pub fn flow_prior(&self) -> Option<&FlowPrior> {
-        self.flow_prior.as_ref()
-    }
-    /// p(z), where it has more stochastic layers.
-    pub fn stacked_prior(&self) -> Option<&StackedPrior> {
-        self.stacked_prior.as_ref()
-    }
     /// Multiplications and additions of one training step per example: three products a weight, two for the first
     /// layer, whose input's gradient nobody needs. What a mixture prior's components cost is left out.
     pub fn flops(&self) -> f64 {
@@ -225,7 +175,7 @@ impl Vae {
     }
     /// The same with `samples` samples of z an example: the decoder works for each.
     pub fn flops_with(&self, samples: usize) -> f64 {
-        let of_prior = |slot| self.mixture.is_some_and(|mixture| mixture.owns(slot));
+        let of_prior = |slot| self.mixture().is_some_and(|mixture| mixture.owns(slot));
         let weights = self.layout.entries().iter().filter(|e| !e.vector && !of_prior(e.slot));
         let each = weights.map(|e| {
             let rows = if self.is_of_encoder(e) { 1.0 } else { samples as f64 };
@@ -235,7 +185,8 @@ impl Vae {
     }
     /// Whether a parameter meets each example once, and not each sample of it.
     pub(crate) fn is_of_encoder(&self, entry: &Entry) -> bool {
-        entry.name.starts_with("encoder.") || self.is_of_conditional_prior(&entry.name)
+        let of_condition = matches!(self.prior, ModelPrior::Conditional(_)) && entry.name.starts_with("prior.");
+        entry.name.starts_with("encoder.") || of_condition
     }
 
     /// `x` to the posterior's parameters `eta`.
@@ -247,7 +198,9 @@ impl Vae {
     pub(super) fn encode_z<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>) {
         self.encoder_forward(isa, p, b);
         self.posterior.bound(b.eta.rows_mut(b.rows));
-        self.encode_condition(isa, p, b);
+        if let ModelPrior::Conditional(prior) = &self.prior {
+            prior.encode(isa, p, b);
+        }
     }
     /// `eta` and `eps` to latents `z`, and those below it.
     pub fn sample<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>) {
@@ -274,9 +227,7 @@ impl Vae {
     }
     /// The KL of each row and latent, from `eta`.
     pub fn kl<F: Real>(&self, isa: Isa, b: &mut Block<F>) {
-        if !self.conditional_kl(b) {
-            self.posterior.kl(isa, &self.prior, b.eta.rows(b.rows), b.terms.kl.rows_mut(b.rows));
-        }
+        self.prior.kl(isa, &self.posterior, b);
         lap(Stage::Latent, None);
     }
     /// `log p(x|z)` of each row and sample, from `x` and `out`.
@@ -291,19 +242,19 @@ impl Vae {
     pub fn forward<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>) {
         self.encode(isa, p, b);
         self.forward_closed(isa, p, b);
+        self.decode(isa, p, b);
     }
-    /// The same from `eta` on.
+    /// From `eta` to `z` and the KL in closed form.
     pub(super) fn forward_closed<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>) {
         let (n, many) = (b.rows, b.many());
-        let (eta, eps) = (b.eta.rows(n), b.eps.rows(many));
-        if self.conditional.is_some() {
+        if let ModelPrior::StandardNormal(prior) = &self.prior {
+            let (eta, eps) = (b.eta.rows(n), b.eps.rows(many));
+            self.posterior.sample_and_kl(isa, prior, eta, eps, b.z.rows_mut(many), b.terms.kl.rows_mut(n));
+            lap(Stage::Latent, None);
+        } else {
             self.sample(isa, p, b);
             self.kl(isa, b);
-        } else {
-            self.posterior.sample_and_kl(isa, &self.prior, eta, eps, b.z.rows_mut(many), b.terms.kl.rows_mut(n));
-            lap(Stage::Latent, None);
         }
-        self.decode(isa, p, b);
     }
 
     /// The backward half of the rows pass: the terms' values, their weights, and every delta. `table` as in
@@ -318,6 +269,23 @@ impl Vae {
         batch: &Batch,
         table: Option<&PriorTable<F>>,
     ) {
+        self.likelihood_grad(isa, p, b, estimator, batch);
+        for part in (0..Layer::<F>::parts(&self.decoder)).rev() {
+            self.decoder_backward(part, isa, p, b);
+        }
+        self.latent_grad(isa, p, b, estimator, table);
+        self.look_grad(isa, p, b);
+        self.encoder_backward(isa, p, b, false);
+    }
+    /// The terms' weights, and the derivative by the likelihood's parameters in their place.
+    pub(super) fn likelihood_grad<F: Real>(
+        &self,
+        isa: Isa,
+        p: &Params<F>,
+        b: &mut Block<F>,
+        estimator: &dyn Estimator<F>,
+        batch: &Batch,
+    ) {
         let (n, many) = (b.rows, b.many());
         let likelihood = F::likelihood(&*self.likelihood);
         // Where the weight of log p(x|z) is known beforehand, value and gradient take one sweep; else the value first.
@@ -329,25 +297,34 @@ impl Vae {
         let (x, out, log_px) = (b.x.rows(n), b.out.rows_mut(many), &mut b.terms.log_px[..many]);
         likelihood.log_prob_grad(isa, p, x, out, &b.weights.log_px[..many], log_px, &mut b.likelihood);
         lap(Stage::Likelihood, None);
-        self.decoder_backward(isa, p, b);
+    }
+    /// From `dz`, which the decoder left, to the derivative by `eta`.
+    pub(super) fn latent_grad<F: Real>(
+        &self,
+        isa: Isa,
+        p: &Params<F>,
+        b: &mut Block<F>,
+        estimator: &dyn Estimator<F>,
+        table: Option<&PriorTable<F>>,
+    ) {
+        let n = b.rows;
         let penalised = estimator.penalty().is_some();
         if penalised {
             b.pull.add_dz(n, &mut b.dz);
         }
         if estimator.sampled() {
             self.sampled_latent_grad(isa, p, b, table);
-        } else if !self.conditional_latent_grad(isa, b) {
-            let (eta, eps, dz, weights) = (b.eta.rows(n), b.eps.rows(many), b.dz.rows(many), b.weights.kl.rows(n));
-            self.posterior.sample_and_kl_grad(isa, &self.prior, eta, eps, dz, weights, b.d_eta.rows_mut(n));
+        } else {
+            self.prior.kl_grad(isa, &self.posterior, b);
         }
         if penalised {
             b.pull.add_d_eta(n, &mut b.d_eta);
         }
         self.posterior.bound_grad(b.eta.rows(n), b.d_eta.rows_mut(n));
         lap(Stage::Latent, None);
-        self.conditional_backward(isa, p, b);
-        self.look_grad(isa, p, b);
-        self.encoder_backward(isa, p, b, false);
+        if let ModelPrior::Conditional(prior) = &self.prior {
+            prior.backward(isa, p, b);
+        }
     }
 
     /// What a parameter's gradient is made from in a block that has been through [`backward`](Self::backward).
@@ -356,15 +333,11 @@ impl Vae {
         let of_encoder = || self.encoder.gradient(slot, b.seen(), self.d_said(b), &b.encoder);
         let of_decoder = || self.decoder.gradient(slot, b.decoded(), b.out.rows(many), &b.decoder);
         let of_likelihood = || F::likelihood(&*self.likelihood).gradient(slot, many, &b.likelihood);
-        let of_prior = || self.mixture.as_ref().and_then(|mixture| mixture.gradient(slot, b));
-        let of_flow = || self.flow_prior.as_ref().and_then(|prior| prior.gradient(slot, many, &b.flow_prior));
-        let of_levels =
-            || self.stacked_prior.as_ref().and_then(|prior| prior.gradient(slot, b.z.rows(many), &b.levels));
-        let of_condition = || self.conditional_gradient(slot, b);
+        let of_prior = || self.prior.gradient(slot, b);
         let of_posterior = || self.posterior.gradient(slot, many, &b.posterior);
-        let of_latents = || of_prior().or_else(of_flow).or_else(of_levels).or_else(of_condition).or_else(of_posterior);
         let of_lower = || self.gradient_below(slot, b);
-        match of_encoder().or_else(of_decoder).or_else(of_likelihood).or_else(of_latents).or_else(of_lower) {
+        let of_latents = || of_prior().or_else(of_posterior).or_else(of_lower);
+        match of_encoder().or_else(of_decoder).or_else(of_likelihood).or_else(of_latents) {
             Some(gradient) => gradient,
             None => panic!("parameter {} belongs to no part of the model", slot.index()),
         }
@@ -381,11 +354,8 @@ impl Vae {
             let more = b.eta.rows(n).columns(2 * latent, self.posterior.eta_cols() - 2 * latent);
             stages.push(("what else the encoder says of the posterior".to_owned(), more));
         }
-        stages.extend(self.conditional_stages(b));
         stages.push(("the sampled latent".to_owned(), b.z.rows(b.many())));
-        let flow = self.flow_prior.as_ref().map(|prior| prior.output(b.many(), &b.flow_prior));
-        stages.extend(flow.map(|y| ("the prior's flow".to_owned(), y)));
-        stages.extend(self.stacked_prior.iter().flat_map(|prior| prior.stages(b.many(), &b.levels)));
+        stages.extend(self.prior.stages(b));
         stages.extend(self.stages_below(b));
         stages.extend(inner("decoder", &self.decoder, &b.decoder, b.many()));
         stages.push(("the decoder's last layer".to_owned(), b.out.rows(b.many())));
@@ -396,10 +366,9 @@ impl Vae {
     pub fn kinks<F: Real>(&self, b: &Block<F>, sides: &mut Sides) {
         self.encoder.kinks(b.rows, &b.eta, &b.encoder, sides);
         self.posterior.kinks(b.eta.rows(b.rows), sides);
-        self.conditional_kinks(b, sides);
+        self.prior.kinks(b, sides);
         self.kinks_below(b, sides);
         self.decoder.kinks(b.many(), &b.out, &b.decoder, sides);
-        self.stacked_prior.iter().for_each(|prior| prior.kinks(b.many(), &b.levels, sides));
         F::likelihood(&*self.likelihood).kinks(b.x.rows(b.rows), b.out.rows(b.many()), sides);
     }
 }

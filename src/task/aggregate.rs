@@ -196,7 +196,7 @@ fn log_prior(prior: &PriorSampler<f32>, isa: Isa, work: &mut Work) -> f64 {
     match prior {
         PriorSampler::StandardNormal => -0.5 * work.z.iter().map(|z| LOG_TAU + z * z).sum::<f64>(),
         PriorSampler::Mixture(components) => {
-            components.log_prob(work.row.rows(1), work.shares.rows_mut(1), &mut out);
+            components.log_prob(isa, work.row.rows(1), work.shares.rows_mut(1), &mut out);
             f64::from(out[0])
         }
         PriorSampler::Flow(flow) => {

@@ -30,7 +30,7 @@ use crate::files::tensors::Tensor;
 use crate::model::Vae;
 use crate::nearest::unknown;
 use crate::tensor::{Entry, Layout, Par, Params};
-use crate::train::{DataInfo, ModelInfo, SavedModel, Selected, Settings, check_mask};
+use crate::train::{DataInfo, ModelInfo, SavedModel, Selected, Settings, check_mask, expect_variance};
 use std::collections::HashSet;
 use std::path::Path;
 
@@ -86,7 +86,7 @@ impl TensorNames {
     /// # Errors
     /// A key that is no layer or parameter, and a tensor that two parameters claim.
     fn of(&self, layout: &Layout) -> Result<Vec<Vec<String>>> {
-        let known: Vec<&str> = layout.entries().iter().flat_map(|e| [e.name.as_str(), layer_of(&e.name)]).collect();
+        let known: Vec<&str> = all(layout).flat_map(|e| [e.name.as_str(), layer_of(&e.name)]).collect();
         if let Some((key, _)) = self.0.iter().find(|(key, _)| !known.contains(&key.as_str())) {
             return Err(unknown("layer or parameter", key, &known));
         }
@@ -99,13 +99,18 @@ impl TensorNames {
             }
             (None, None) => vec![e.name.clone()],
         };
-        let all: Vec<Vec<String>> = layout.entries().iter().map(names).collect();
+        let all: Vec<Vec<String>> = all(layout).map(names).collect();
         let mut seen = HashSet::new();
         match all.iter().flatten().find(|name| !seen.insert(*name)) {
             Some(twice) => Err(Error::input(format!("the mapping names tensor {twice} twice"))),
             None => Ok(all),
         }
     }
+}
+
+/// What a state dict has of a network: its parameters, then its statistics.
+fn all(layout: &Layout) -> impl Iterator<Item = &Entry> {
+    layout.entries().iter().chain(layout.statistics().map_or(&[][..], Layout::entries))
 }
 
 /// A parameter's name without its last part.
@@ -177,11 +182,13 @@ pub fn import(
     }
     let vae = Vae::new(&settings.network(inputs)?)?;
     let plain: Vec<Vec<f32>> =
-        vae.layout().entries().iter().zip(&names).map(|(e, parts)| gather(dict, e, parts)).collect::<Result<_>>()?;
+        all(vae.layout()).zip(&names).map(|(e, parts)| gather(dict, e, parts)).collect::<Result<_>>()?;
     // Every tensor is as large as the network says, so memory is asked for no more than the file has.
     let mut params = Params::zeros(vae.layout());
-    for (entry, plain) in vae.layout().entries().iter().zip(&plain) {
-        params.values_mut().pack(&entry.slot, plain);
+    let parameters = vae.layout().entries().len();
+    for (i, (entry, plain)) in all(vae.layout()).zip(&plain).enumerate() {
+        let slab = if i < parameters { params.values_mut() } else { params.statistics_mut() };
+        slab.pack(&entry.slot, plain);
     }
     params.refresh(Par::Sequential);
     let info = ModelInfo {
@@ -216,14 +223,17 @@ fn check_exchange(vae: &Vae) -> Result<()> {
 /// Whether the dict has the tensors that are named, and no others.
 fn check_names(dict: &StateDict, layout: &Layout, names: &[Vec<String>]) -> Result<()> {
     let found = dict.names();
-    for (entry, parts) in layout.entries().iter().zip(names) {
+    for (entry, parts) in all(layout).zip(names) {
         if let Some(missing) = parts.iter().find(|name| dict.shape(name).is_none()) {
             let what =
                 format!("there is no tensor {missing}, which is to be {}; there are {}", entry.name, list(&found));
             return Err(Error::input(what).hint(CHOOSE));
         }
     }
-    let unused: Vec<String> = found.into_iter().filter(|name| !names.iter().flatten().any(|n| n == name)).collect();
+    // PyTorch counts the batches of a running average too, whether or not its decay asks for it.
+    let counter = |name: &str| layout.statistics().is_some() && name.ends_with(".num_batches_tracked");
+    let used = |name: &String| names.iter().flatten().any(|n| n == name) || counter(name);
+    let unused: Vec<String> = found.into_iter().filter(|name| !used(name)).collect();
     match unused.is_empty() {
         true => Ok(()),
         false => Err(Error::input(format!("the network has no place for {}", list(&unused))).hint(CHOOSE)),
@@ -264,6 +274,7 @@ fn gather(dict: &StateDict, entry: &Entry, parts: &[String]) -> Result<Vec<f32>>
         all.extend(dict.values(name)?);
     }
     check_mask(entry, &parts.join(", "), &all)?;
+    expect_variance(&entry.name, &all)?;
     Ok(all)
 }
 
@@ -276,9 +287,10 @@ pub fn export(model: &SavedModel, names: Option<&TensorNames>) -> Result<Vec<Ten
     check_exchange(&model.vae)?;
     let names = names.map_or_else(|| TensorNames::published(layout), TensorNames::clone).of(layout)?;
     let mut tensors = Vec::new();
-    for (entry, parts) in layout.entries().iter().zip(&names) {
+    for (i, (entry, parts)) in all(layout).zip(&names).enumerate() {
         let shape = share(entry, parts.len())?;
-        let plain = model.params.values().unpack(&entry.slot).into_raw_vec_and_offset().0;
+        let slab = if i < layout.entries().len() { model.params.values() } else { model.params.statistics() };
+        let plain = slab.unpack(&entry.slot).into_raw_vec_and_offset().0;
         let each = plain.len() / parts.len();
         for (name, part) in parts.iter().zip(plain.chunks(each)) {
             tensors.push(Tensor::new(name.clone(), &shape, part.to_vec()));

@@ -96,6 +96,7 @@ pub struct Layout {
     len: usize,
     copies_len: CopiesLen,
     transposes: bool,
+    statistics: Option<Box<Layout>>,
 }
 
 /// Elements of the slabs of copies.
@@ -161,6 +162,18 @@ impl Layout {
     /// Adds a vector: a bias, a gain, a log-variance.
     pub fn vector(&mut self, name: &str, len: usize, init: Init) -> Slot {
         self.push(name, (1, len), init, true)
+    }
+    /// Adds a vector that is part of the model and no parameter, for no gradient moves it: what is counted from the data. Its
+    /// slot is of the layout of [statistics](Self::statistics).
+    pub fn statistic(&mut self, name: &str, len: usize, init: Init) -> Slot {
+        let statistics = self.statistics.get_or_insert_with(Box::default);
+        statistics.path.clone_from(&self.path);
+        statistics.vector(name, len, init)
+    }
+    /// What is part of the model besides the parameters, if anything: it has a slab of its own, so that whatever goes over the
+    /// parameters leaves it alone.
+    pub fn statistics(&self) -> Option<&Layout> {
+        self.statistics.as_deref()
     }
     /// The parameters, in canonical order.
     pub fn entries(&self) -> &[Entry] {

@@ -20,6 +20,7 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub struct Params<F> {
     values: Slab<F>,
+    statistics: Slab<F>,
     copies: Copies<F>,
     tiles: Arc<Tiles>,
     /// Whether what other threads read is written around the caches.
@@ -43,6 +44,7 @@ impl<F: Real> Params<F> {
     pub fn zeros(layout: &Layout) -> Self {
         Params {
             values: Slab::zeros(layout),
+            statistics: layout.statistics().map_or_else(Slab::default, Slab::zeros),
             copies: Copies::Full { transposed: Aligned::zeros(layout.copies_len().transposed) },
             tiles: Arc::new(Tiles::new(layout)),
             around: false,
@@ -59,6 +61,11 @@ impl<F: Real> Params<F> {
             e.mask.into_iter().for_each(|mask| mask.clear(e.slot.rows(), &mut plain));
             params.values.pack(&e.slot, &plain);
         }
+        for e in layout.statistics().map_or(&[][..], Layout::entries) {
+            let plain = e.init.draw(e.slot.cols(), 1, &mut noise.rng(Stream::Init, 2, e.slot.index() as u64, 0));
+            let plain: Vec<F> = plain.iter().map(|x| F::from_f64(f64::from(*x))).collect();
+            params.statistics.pack(&e.slot, &plain);
+        }
         params.refresh(Par::Sequential);
         params
     }
@@ -69,6 +76,14 @@ impl<F: Real> Params<F> {
     /// The values, to be changed; call [`refresh`](Self::refresh) before they are used again.
     pub fn values_mut(&mut self) -> &mut Slab<F> {
         &mut self.values
+    }
+    /// What is part of the model besides the parameters: see [`Layout::statistics`].
+    pub fn statistics(&self) -> &Slab<F> {
+        &self.statistics
+    }
+    /// The same, to be changed.
+    pub fn statistics_mut(&mut self) -> &mut Slab<F> {
+        &mut self.statistics
     }
     /// A slot's values in storage order.
     pub fn slot(&self, slot: &Slot) -> &[F] {
@@ -178,9 +193,9 @@ impl<F: Real> Params<F> {
         self.for_each_tile(par, [], || (), |(), _, _, []| {});
     }
 
-    /// `Y = f(X W + b)` for a weight and its bias: x is (rows, in), y (rows, out).
-    pub fn product(&self, isa: Isa, weight: &Slot, bias: &Slot, f: Activation, x: Mat<F>, y: MatMut<F>) {
-        let bias = Some(self.slot(bias));
+    /// `Y = f(X W + b)` for a weight and its bias, if it has one: x is (rows, in), y (rows, out).
+    pub fn product(&self, isa: Isa, weight: &Slot, bias: Option<&Slot>, f: Activation, x: Mat<F>, y: MatMut<F>) {
+        let bias = bias.map(|bias| self.slot(bias));
         match (&self.copies, weight.pairs()) {
             (Copies::Half { weights, .. }, Some(at)) => {
                 half_product(isa, x, weight.panels(), &weights[at..], bias, f, y);
@@ -228,6 +243,7 @@ impl<F: Real> Params<F> {
         let len = self.tiles.transposed.end();
         let mut cast = Params {
             values: self.values.cast(),
+            statistics: self.statistics.cast(),
             copies: Copies::Full { transposed: Aligned::zeros(len) },
             tiles: Arc::clone(&self.tiles),
             around: self.around,
@@ -241,7 +257,7 @@ impl Params<f32> {
     /// The same values, with the operands of products rounded to `precision`.
     #[must_use]
     pub fn with_precision(self, precision: Precision) -> Self {
-        let Params { values, tiles, around, .. } = self;
+        let Params { values, statistics, tiles, around, .. } = self;
         let copies = match precision {
             Precision::F32 => Copies::Full { transposed: Aligned::zeros(tiles.transposed.end()) },
             Precision::Bf16 => Copies::Half {
@@ -249,7 +265,7 @@ impl Params<f32> {
                 transposed: Aligned::zeros(tiles.transposed_pairs.end()),
             },
         };
-        let mut params = Params { values, copies, tiles, around };
+        let mut params = Params { values, statistics, copies, tiles, around };
         params.refresh(Par::Sequential);
         params
     }

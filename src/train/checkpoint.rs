@@ -4,7 +4,7 @@
 //! threads, hosts or paths.
 
 use super::saved::{check_tensors, expect_kind, pack, unpack_into};
-use super::{Settings, State, Trainer};
+use super::{Settings, State, Trainer, statistics};
 use crate::data::{Dataset, View};
 use crate::error::{Error, Result};
 use crate::estimator::Estimator;
@@ -26,6 +26,8 @@ const FITTED: [&str; 4] = ["warmup-epochs", "cycle-epochs", "capacity-epochs", "
 const KIND: &str = "checkpoint";
 const PARAMS: &str = "params.";
 const AVERAGE: &str = "average.";
+const STATISTICS: &str = "statistics.";
+const AVERAGE_STATISTICS: &str = "average_statistics.";
 const RECONSTRUCTION: &str = "sums.reconstruction";
 const KL: &str = "sums.kl";
 const OBJECTIVE: &str = "sums.objective";
@@ -90,11 +92,13 @@ pub(super) fn write(path: &Path, trainer: &Trainer, settings: &Settings, data: &
         best_epoch: state.best.map(|(_, epoch)| epoch),
     };
     let mut all = pack(layout, trainer.params().values(), PARAMS);
+    all.extend(statistics::pack(layout, trainer.params().statistics(), STATISTICS));
     for (name, slab) in optimizer.state() {
         all.extend(pack(layout, slab, &format!("{name}.")));
     }
     if let Some(average) = trainer.average() {
         all.extend(pack(layout, average.values(), AVERAGE));
+        all.extend(statistics::pack(layout, average.statistics(), AVERAGE_STATISTICS));
     }
     all.push(Tensor::new(RECONSTRUCTION, &[1], vec![state.sums.reconstruction]));
     all.push(Tensor::new(KL, &[state.sums.kl.len()], state.sums.kl.clone()));
@@ -194,9 +198,15 @@ impl Checkpoint {
             best,
         };
         check_tensors(&layout, file, PARAMS)?;
+        statistics::check(&layout, file, STATISTICS)?;
         if trainer.average().is_some() {
             check_tensors(&layout, file, AVERAGE)?;
+            statistics::check(&layout, file, AVERAGE_STATISTICS)?;
         }
+        trainer.restore_statistics(|params, average| {
+            statistics::unpack(&layout, file, STATISTICS, params)?;
+            average.map_or(Ok(()), |average| statistics::unpack(&layout, file, AVERAGE_STATISTICS, average))
+        })?;
         trainer.restore_average(|average| unpack_into(&layout, file, AVERAGE, average))?;
         if let Some(shape) = trainer.remembered().map(|means| (means.rows(), means.cols())) {
             let means = file.get::<f32>(REMEMBERED, &[shape.0, shape.1])?;
@@ -228,14 +238,17 @@ impl Checkpoint {
         let mut parts: Vec<&str> =
             trainer.optimizer().state().iter().map(|(name, _)| *name).chain(["params"]).collect();
         parts.extend(trainer.average().map(|_| "average"));
+        let layout = trainer.vae().layout();
         let known = |name: &str| match name {
             RECONSTRUCTION | KL => true,
             OBJECTIVE | BOUND | PENALTY => self.has_sum(name, trainer),
             BEST => self.metadata.best_epoch.is_some(),
             REMEMBERED => trainer.remembered().is_some(),
-            _ => name
-                .split_once('.')
-                .is_some_and(|(part, rest)| parts.contains(&part) && trainer.vae().layout().find(rest).is_some()),
+            _ if name.starts_with(STATISTICS) => statistics::has(layout, &name[STATISTICS.len()..]),
+            _ if name.starts_with(AVERAGE_STATISTICS) => {
+                trainer.average().is_some() && statistics::has(layout, &name[AVERAGE_STATISTICS.len()..])
+            }
+            _ => name.split_once('.').is_some_and(|(part, rest)| parts.contains(&part) && layout.find(rest).is_some()),
         };
         match self.file.tensors.iter().find(|t| !known(&t.name)) {
             Some(t) => Err(Error::input(format!("tensor {} is no part of the run that the metadata describe", t.name))),
@@ -272,16 +285,18 @@ impl CheckpointInfo {
             return Ok(None);
         }
         let Checkpoint { file, metadata: m } = Checkpoint::read(path)?;
-        let of_params = |t: &&Tensor<'_>| t.name.starts_with(PARAMS);
-        let params: Vec<&[f32]> =
-            file.tensors.iter().filter(of_params).filter_map(|t| Element::of(&t.values)).collect();
+        let of = |prefix: &'static str| {
+            let tensors = file.tensors.iter().filter(move |t: &&Tensor<'_>| t.name.starts_with(prefix));
+            tensors.filter_map(|t| Element::of(&t.values))
+        };
+        let params: Vec<&[f32]> = of(PARAMS).collect();
         Ok(Some(CheckpointInfo {
             settings: m.settings,
             epoch: m.epoch,
             step: m.step,
             batch: m.batch,
             parameters: params.iter().map(|p| p.len()).sum(),
-            digest: tensors::digest(params),
+            digest: tensors::digest(params.into_iter().chain(of(STATISTICS))),
         }))
     }
 }

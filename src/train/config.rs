@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::estimator::{
     BetaSchedule, Estimator, FreeBits, Objective, ObjectiveKind, PathGradient, Penalty, PenaltyKind,
 };
-use crate::model::{Corruption, Preset, Vae, VaeConfig};
+use crate::model::{Corruption, Norm, Preset, Vae, VaeConfig};
 use crate::optim::{OptimizerConfig, OptimizerKind, Schedule};
 use crate::tensor::{Isa, Precision};
 
@@ -118,6 +118,7 @@ impl TrainConfig {
     fn build_objective(&self) -> Result<Objective> {
         let objective = self.base_objective()?;
         check_penalty(self.penalty, &objective, &self.vae)?;
+        self.vae.check_normalised_gradient(Estimator::<f32>::surrogate(&objective))?;
         let Some(Capacity { nats, .. }) = self.capacity else { return Ok(objective) };
         if !(nats.is_finite() && nats >= 0.0) {
             return Err(Error::input(format!("the capacity must be a number of nats from 0 up, not {nats}")));
@@ -185,6 +186,7 @@ impl TrainConfig {
         if let Some(patience) = self.patience {
             positive(patience, "the epochs of patience")?;
         }
+        self.check_normalised(data.train().len())?;
         self.build_objective()?;
         self.output_bias.check(&self.vae)?;
         super::exemplars::check(self, data.train())?;
@@ -195,6 +197,18 @@ impl TrainConfig {
                 .hint("add --validation 0.1, or leave --patience out"));
         }
         check_data(vae, data.all(), self.binarize).map_err(|e| e.at(data.name()))
+    }
+
+    /// Whether batches have a variance where hidden layers are normalised by it.
+    fn check_normalised(&self, rows: usize) -> Result<()> {
+        if self.vae.norm != Norm::Batch || self.batch_size.min(rows) > 1 {
+            return Ok(());
+        }
+        let what = "hidden layers are normalised by the variance over the batch, and a batch of one row has none";
+        Err(Error::input(what).hint(match rows {
+            1 => "there is one training row: --norm layer normalises each by itself",
+            _ => "--batch-size 100, for example; or --norm layer, which normalises each row by itself",
+        }))
     }
 
     /// Whether the memory is there that training takes at least: the parameters, what the optimizer keeps of each, the
@@ -219,6 +233,9 @@ impl TrainConfig {
         let row = row.saturating_add(self.vae.posterior_columns().saturating_mul(2));
         // Dropout's mask and what it is applied to; the network of a conditional prior, of the encoder's shape.
         let row = if self.vae.dropout > 0.0 { row.saturating_add(2 * hidden * (1 + self.samples)) } else { row };
+        // Of a batch normalization what goes in, and the derivatives that are summed.
+        let normal = if self.vae.norm == Norm::Batch { 5 * hidden } else { 0 };
+        let row = row.saturating_add(normal.saturating_mul(1 + self.samples));
         let row = if self.vae.conditional_prior { row.saturating_add(2 * hidden + 4 * latent) } else { row };
         // x again beside the condition, which stands beside every sample and its derivative too.
         let row = if *condition > 0 { row.saturating_add(inputs + condition * (3 + 2 * self.samples)) } else { row };

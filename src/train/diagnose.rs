@@ -11,7 +11,10 @@ fn first_bad(m: Mat<f32>) -> Option<(usize, usize)> {
 /// The first parameter that is not finite, as a message.
 pub(super) fn bad_parameter(vae: &Vae, params: &Params<f32>) -> Option<String> {
     let bad = |e: &&crate::tensor::Entry| params.slot(&e.slot).iter().any(|x| !x.is_finite());
-    vae.layout().entries().iter().find(bad).map(|e| e.name.clone())
+    let of_statistics = |e: &&crate::tensor::Entry| params.statistics().slot(&e.slot).iter().any(|x| !x.is_finite());
+    let statistics = vae.layout().statistics().map_or(&[][..], |layout| layout.entries());
+    let first = vae.layout().entries().iter().find(bad).or_else(|| statistics.iter().find(of_statistics));
+    first.map(|e| e.name.clone())
 }
 
 /// Explains a step whose terms are not all finite: the first parameter that is not, or the first stage of the forward

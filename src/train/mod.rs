@@ -18,6 +18,7 @@ mod output_bias;
 mod pictures;
 #[cfg(feature = "files")]
 mod place;
+mod placement;
 #[cfg(feature = "files")]
 mod resolve;
 #[cfg(feature = "files")]
@@ -26,6 +27,8 @@ mod run;
 mod saved;
 #[cfg(feature = "files")]
 mod settings;
+#[cfg(feature = "files")]
+mod statistics;
 mod trainer;
 
 #[cfg(feature = "files")]
@@ -49,4 +52,6 @@ pub(crate) use saved::check_mask;
 pub use saved::{DataInfo, MODEL_FILE, ModelInfo, SavedModel, Selected, digest};
 #[cfg(feature = "files")]
 pub use settings::Settings;
+#[cfg(feature = "files")]
+pub(crate) use statistics::expect_variance;
 pub use trainer::{State, Trainer};

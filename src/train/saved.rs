@@ -3,7 +3,7 @@
 //! Its parameters' names, their layout and the metadata are described in [`format`](crate::files::format). No times,
 //! threads, hosts or paths are among them: data are known by name, so equal runs save equal bytes.
 
-use super::{Settings, State};
+use super::{Settings, State, statistics};
 use crate::data::{Condition, Dataset, ImageShape};
 use crate::density::PriorKind;
 use crate::error::{Error, Result};
@@ -239,8 +239,13 @@ impl SavedModel {
         let vae = Vae::new(&VaeConfig { condition, ..info.settings.network(inputs)? })?;
         check_tensors(vae.layout(), file, "")?;
         let exemplars = exemplars_of(file, vae.config().prior, vae.config().latent)?;
-        if file.tensors.len() != vae.layout().entries().len() + usize::from(exemplars.is_some()) {
-            let known = |name: &str| vae.layout().find(name).is_some() || (exemplars.is_some() && name == EXEMPLARS);
+        let statistics = statistics::check(vae.layout(), file, "")?;
+        if file.tensors.len() != vae.layout().entries().len() + statistics + usize::from(exemplars.is_some()) {
+            let known = |name: &str| {
+                vae.layout().find(name).is_some()
+                    || statistics::has(vae.layout(), name)
+                    || (exemplars.is_some() && name == EXEMPLARS)
+            };
             let extra = file.tensors.iter().find(|t| !known(&t.name));
             let name = extra.map_or("", |t| &t.name);
             return Err(Error::input(format!("tensor {name} is no part of the network that the metadata describe")));
@@ -248,6 +253,7 @@ impl SavedModel {
         // Every tensor is there and as large as the network says, so memory is asked for no more than the file has.
         let mut params = Params::zeros(vae.layout());
         unpack_into(vae.layout(), file, "", params.values_mut())?;
+        statistics::unpack(vae.layout(), file, "", params.statistics_mut())?;
         params.refresh(Par::Sequential);
         let vae = match exemplars {
             Some(means) => vae.with_exemplars(Arc::new(means)),
@@ -262,9 +268,12 @@ impl SavedModel {
     }
 }
 
-/// SHA-256 of the parameters' little-endian f32 bytes in canonical order, weights as plain (out, in) rows.
+/// SHA-256 of the parameters' little-endian f32 bytes in canonical order, weights as plain (out, in) rows; then of the
+/// statistics', if there are any.
 pub fn digest(vae: &Vae, params: &Params<f32>) -> String {
-    let plain: Vec<_> = vae.layout().entries().iter().map(|e| params.values().unpack(&e.slot)).collect();
+    let mut plain: Vec<_> = vae.layout().entries().iter().map(|e| params.values().unpack(&e.slot)).collect();
+    let statistics = vae.layout().statistics().map_or(&[][..], Layout::entries);
+    plain.extend(statistics.iter().map(|e| params.statistics().unpack(&e.slot)));
     tensors::digest(plain.iter().filter_map(|a| a.as_slice()))
 }
 
@@ -331,6 +340,8 @@ impl Encoded {
             return Err(Error::diverged(format!("parameter {} is not finite: this is no model to keep", bad.name)));
         }
         let mut tensors = pack(vae.layout(), params.values(), "");
+        statistics::expect_finite(vae.layout(), params.statistics())?;
+        tensors.extend(statistics::pack(vae.layout(), params.statistics(), ""));
         match vae.exemplars() {
             Some(means) => {
                 let values: Vec<f32> = means.iter().copied().collect();

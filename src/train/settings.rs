@@ -68,7 +68,7 @@ settings! {
     layer: String,
     /// The activation of dense hidden layers, such as "relu" or "leaky-relu:0.2".
     activation: String,
-    /// How hidden layers are normalised: "none" or "layer".
+    /// How hidden layers are normalised: "none", "layer" or "batch".
     norm: String,
     /// Whether there is a way around each hidden layer that is as wide as its input.
     residual: bool,

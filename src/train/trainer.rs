@@ -5,14 +5,15 @@ use super::diagnose::{bad_parameter, diverged};
 use super::evaluate::{Evaluation, Metrics, active_units, evaluate_objective};
 use super::exemplars::{RunExemplars, remember};
 use super::observe::{EpochReport, Flow, Observer, StepReport};
+use super::placement::Placement;
 use crate::data::{Batches, Binarize, Dataset, Feed, View};
 use crate::error::{Error, Result};
 use crate::estimator::{BetaSchedule, Estimator, Objective};
 use crate::model::{Draw, Inference, MixturePrior, Stats, Vae, Workspace};
 use crate::optim::{Optimizer, OptimizerKind, average_decay, average_into, clip_global_norm, normalize_each};
-use crate::tensor::{Cores, Exec, Noise, Params, Slab, Stream, core_round_trip};
+use crate::tensor::{Cores, Exec, Noise, Params, Slab, Stream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// All that a run needs to go on as if it had never stopped, besides its configuration and data.
 #[derive(Clone, PartialEq, Debug)]
@@ -58,21 +59,6 @@ pub struct Trainer {
     pace: Pace,
     placement: Placement,
 }
-
-/// Where the threads' cores stand is looked at now and then: a virtual machine's may be moved.
-#[derive(Clone, Copy, Debug, Default)]
-struct Placement {
-    /// When to look again; at once, if never looked.
-    again: Option<Instant>,
-    fixed: bool,
-}
-
-/// How long a look takes, and how long what was seen is believed: longer where it took longer, because the cores were busy.
-const LOOK: Duration = Duration::from_millis(1);
-const BELIEVED: Duration = Duration::from_secs(1);
-const BELIEVED_LOOKS: u32 = 200;
-/// A round trip that no distance between cores explains.
-const BUSY_NS: f64 = 2000.0;
 
 /// Pseudo-inputs start as rows of the training data: which ones follows from the seed.
 fn start_prior(vae: &Vae, params: &mut Params<f32>, rows: &View, noise: Noise) -> Result<()> {
@@ -147,7 +133,7 @@ impl Trainer {
     #[must_use]
     pub fn placed(mut self, cores: Cores) -> Self {
         self.params.place(cores);
-        self.placement = Placement { fixed: true, ..self.placement };
+        self.placement.fix();
         self
     }
     /// Multiplies zeros of the data like any other number: slower where there are many, and the same bytes.
@@ -265,6 +251,16 @@ impl Trainer {
         average.refresh(crate::tensor::Par::Sequential);
         Ok(())
     }
+    /// Fills the statistics of a run that is restored, and those of the average, if one is kept.
+    ///
+    /// # Errors
+    /// Whatever `fill` returns.
+    pub fn restore_statistics(
+        &mut self,
+        fill: impl FnOnce(&mut Slab<f32>, Option<&mut Slab<f32>>) -> Result<()>,
+    ) -> Result<()> {
+        fill(self.params.statistics_mut(), self.average.as_mut().map(Params::statistics_mut))
+    }
     /// Whether a parameter is not finite, and which.
     pub fn bad_parameter(&self) -> Option<String> {
         bad_parameter(&self.vae, &self.params)
@@ -299,22 +295,10 @@ impl Trainer {
         self.config.patience.is_some_and(|patience| since_best >= patience)
     }
 
-    /// Looks where the threads' cores stand, if that has not been done lately.
-    fn look(&mut self) {
-        let (Placement { again, fixed }, begun) = (self.placement, Instant::now());
-        if fixed || self.workspace.threads() == 1 || again.is_some_and(|again| begun < again) {
-            return;
-        }
-        // A longer trip says that a core was busy, and nothing of where it is.
-        if let Some(ns) = core_round_trip(&self.ex, LOOK).filter(|&ns| ns < BUSY_NS) {
-            self.params.place(Cores::from_round_trips([ns, ns]));
-        }
-        let took = begun.elapsed();
-        self.placement.again = Some(begun + BELIEVED.max(took * BELIEVED_LOOKS));
-    }
-
     fn run_epoch(&mut self, observer: &mut dyn Observer) -> Result<Flow> {
-        self.look();
+        if self.workspace.threads() > 1 {
+            self.placement.look(&self.ex, &mut self.params);
+        }
         let steps = self.steps_per_epoch();
         while self.state.batch < steps {
             let start = Instant::now();
@@ -362,6 +346,7 @@ impl Trainer {
         // By whole batches only: the last one of an epoch may be a row or two.
         let whole = stats.rows == self.config.batch_size.min(self.data.train().len()) as u64;
         let optimum = vae.likelihood::<f32>().optimum(&self.params, train.reconstruction).filter(|_| whole);
+        vae.follow_batch(ws, &mut self.params);
         let gradient_norm = self.update(lr);
         if let Some((slot, value)) = optimum {
             self.params.values_mut().set(&slot, 0, 0, value);

@@ -16,7 +16,7 @@ const BASE: &str = "hidden = [128, 64]\nepochs = 2";
 /// batch says something of. All but one with data that are drawn.
 const CONFIGS: [&str; 7] = [
     "binarize = \"dynamic\"\nvalidation = 0",
-    "clip = 0.5\nfree-bits = 0.1\nwarmup-epochs = 1.5\nlayer = \"gated\"",
+    "clip = 0.5\nfree-bits = 0.1\nwarmup-epochs = 1.5\nlayer = \"gated\"\nnorm = \"batch\"",
     "optimizer = \"sgd\"\nmomentum = 0.9\nlearning-rate = 1e-4\nbinarize = \"fixed\"\nlikelihood = \"gaussian-learned\"",
     "precision = \"bf16\"\noptimizer = \"adamw\"\nweight-decay = 0.1\nbinarize = \"dynamic\"",
     "condition = \"labels\"\nconditional-prior = true\nvalidation = 0\nbinarize = \"dynamic\"\nsamples = 2",

@@ -11,7 +11,7 @@ use tempfile::tempdir;
 const VARIANTS: [&str; 16] = [
     "",
     "validation = 9\npatience = 2\nclip = 0.5\nwarmup-epochs = 2.5",
-    "schedule = \"cosine\"\nbinarize = \"dynamic\"\noptimizer = \"adamw\"\nseed = 7",
+    "schedule = \"cosine\"\nbinarize = \"dynamic\"\noptimizer = \"adamw\"\nseed = 7\nnorm = \"batch\"\nhidden = [9, 9]\naverage = 0.9",
     "optimizer = \"sgd\"\nmomentum = 0.9\nlearning-rate = 1e-4\nfree-bits = 0.1\nvalidation = 0.2",
     "likelihood = \"gaussian-learned\"\ncycle-epochs = 2\nlayer = \"gated\"",
     "optimizer = \"sgd\"\nlearning-rate = 1e-4\nhidden = []\nheads = \"joint\"\nschedule = \"step:1,0.5\"",

@@ -1,155 +1,14 @@
-//! The exemplar prior: the density by itself, the choice of exemplars, the step, and what a trained model keeps.
+//! The exemplar prior in a model: the choice of exemplars, the step, and what a trained model keeps.
 
+use super::exemplar_density::{LOG_TAU, naive, some};
+use super::support::{bits, data, exec};
 use super::{GRADIENTS, sampled, small};
-use elbo::data::Dataset;
-use elbo::density::{Exemplars, LeaveOut, PriorKind};
+use elbo::density::PriorKind;
 use elbo::estimator::{Bound, ObjectiveKind, PathGradient};
-use elbo::gradcheck::{check_coordinates, check_vae};
+use elbo::gradcheck::check_vae;
 use elbo::model::{Draw, ExemplarRows, Inference, PRESETS, PriorSampler, Vae, VaeConfig, Workspace};
-use elbo::tensor::{Buffer, Exec, Isa, Noise, Params, Precision, Real, Slab, Stream};
+use elbo::tensor::{Buffer, Exec, Isa, Noise, Params, Precision, Slab, Stream};
 use elbo::train::{EpochReport, Flow, TrainConfig, Trainer};
-use ndarray::Array2;
-use rand::Rng;
-
-const L: usize = 9;
-const LOG_TAU: f64 = 1.837_877_066_409_345_5;
-
-fn some(n: usize, seed: u64) -> Vec<f64> {
-    let mut rng = Noise::new(seed).rng(Stream::Check, 0, 0, 0);
-    (0..n).map(|_| f64::from(rng.random_range(-1.0..1.0f32))).collect()
-}
-
-fn filled<F: Real>(rows: &[f64], cols: usize) -> Buffer<F> {
-    let mut buffer = Buffer::new(rows.len() / cols, cols);
-    buffer.view_mut(rows.len() / cols).iter_mut().zip(rows).for_each(|(to, x)| *to = F::from_f64(*x));
-    buffer
-}
-
-fn exemplars<F: Real>(means: &[f64], v: f64) -> Exemplars<F> {
-    let (n, means) = (means.len() / L, filled::<F>(means, L));
-    let mut exemplars = Exemplars::new(n, L);
-    exemplars.replace(F::from_f64(v), (0..n).map(|i| means.rows(n).row(i)));
-    exemplars
-}
-
-/// log 1/`of` Σ_n N(z; μ_n, e^v I) over all means but one.
-fn naive(z: &[f64], means: &[f64], v: f64, own: Option<usize>, of: usize) -> f64 {
-    let each = means.chunks(z.len()).enumerate().filter(|(n, _)| Some(*n) != own).map(|(_, mean)| {
-        let square: f64 = z.iter().zip(mean).map(|(z, m)| (z - m).powi(2)).sum();
-        -0.5 * (square / v.exp() + z.len() as f64 * (LOG_TAU + v))
-    });
-    let logs: Vec<f64> = each.collect();
-    let top = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    top + logs.iter().map(|log| (log - top).exp()).sum::<f64>().ln() - (of as f64).ln()
-}
-
-/// Over all exemplars: one, a group of them, several and a rest; of one row, and more than run side by side. Wide components, which
-/// all count, and narrow ones, of which hardly any does.
-#[test]
-fn a_mixture_of_all_is_the_sum() {
-    for (n, rows) in [(1, 1), (3, 70), (256, 2), (700, 130)] {
-        let (means, z) = (some(n * L, 1), some(rows * L, 2));
-        for v in [0.7, -1.0, -5.0] {
-            let mut double = (vec![0.0; rows], Buffer::new(rows, Exemplars::<f64>::SCRATCH));
-            let mut single = (vec![0.0; rows], Buffer::new(rows, Exemplars::<f32>::SCRATCH));
-            let (z64, z32) = (filled::<f64>(&z, L), filled::<f32>(&z, L));
-            let isa = Isa::default();
-            exemplars::<f64>(&means, v).log_prob(isa, z64.rows(rows), double.1.rows_mut(rows), &mut double.0);
-            exemplars::<f32>(&means, v).log_prob(isa, z32.rows(rows), single.1.rows_mut(rows), &mut single.0);
-            for (r, z) in z.chunks(L).enumerate() {
-                let expected = naive(z, &means, v, None, n);
-                // u e^{−v} ‖z‖ ‖μ‖, of norms below 3, a few times; and u of the value.
-                let bound = |u: f64| u * (40.0 * (-v).exp() + 4.0 * expected.abs() + 10.0);
-                assert!((double.0[r] - expected).abs() < bound(1.1e-16), "{n} {v}: {} {expected}", double.0[r]);
-                let single = f64::from(single.0[r]);
-                assert!((single - expected).abs() < bound(6e-8), "{n} {v}: f32 {single}, {expected}");
-            }
-        }
-    }
-}
-
-const ROWS: usize = 4;
-const WEIGHTS: [f64; ROWS] = [0.7, -1.3, 0.4, 2.0];
-
-/// Rows that leave out one exemplar, another or none.
-fn others(r: usize) -> LeaveOut {
-    LeaveOut { own: [Some(0), None, Some(4), None][r], of: 7 }
-}
-
-#[test]
-fn the_density_s_gradients() {
-    let (mut at, z) = (some(5 * L + 1, 3), some(ROWS * L, 4));
-    at[5 * L] = -0.3;
-    let values = |at: &[f64], z: &[f64]| {
-        let (mut out, mut shares) = (vec![0.0; ROWS], Buffer::new(ROWS, 5));
-        let z = filled::<f64>(z, L);
-        let table = exemplars::<f64>(&at[..5 * L], at[5 * L]);
-        table.log_prob_without(Isa::default(), z.rows(ROWS), others, shares.rows_mut(ROWS), &mut out);
-        (table, z, shares, out)
-    };
-    let (table, rows, shares, out) = values(&at, &z);
-    for (r, z) in z.chunks(L).enumerate() {
-        let expected = naive(z, &at[..5 * L], at[5 * L], others(r).own, 7);
-        assert!((out[r] - expected).abs() < 1e-13, "{} {expected}", out[r]);
-        let shares = shares.rows(ROWS).row(r);
-        assert!((shares.iter().sum::<f64>() - 1.0).abs() < 1e-14 && others(r).own.is_none_or(|n| shares[n] == 0.0));
-    }
-    let f = |at: &[f64], z: &[f64]| (values(at, z).3.iter().zip(WEIGHTS).map(|(p, w)| p * w).sum(), Default::default());
-    let mut dz = Buffer::new(ROWS, L);
-    table.log_prob_grad(rows.rows(ROWS), shares.rows(ROWS), &WEIGHTS, dz.rows_mut(ROWS));
-    let dz: Vec<f64> = dz.view(ROWS).iter().copied().collect();
-    let by_z = check_coordinates("z", &z, &dz, |z| f(&at, z));
-    assert!(by_z.passed() && by_z.compared == ROWS * L, "{by_z:?}");
-    let mut d = vec![0.0; 5 * L + 1];
-    let (means, v) = d.split_at_mut(5 * L);
-    for (n, mean) in means.chunks_mut(L).enumerate() {
-        table.exemplar_grad(n, rows.rows(ROWS), shares.rows(ROWS), &WEIGHTS, mean, &mut v[0]);
-    }
-    let by_parameter = check_coordinates("means and variance", &at, &d, |at| f(at, &z));
-    assert!(by_parameter.passed() && by_parameter.compared == 5 * L + 1, "{by_parameter:?}");
-}
-
-/// Of a single exemplar the bound is the KL in closed form, and of several it is above it by at most log N.
-#[test]
-fn the_kl_s_bound() {
-    let (mean, w) = (some(L, 5), some(L, 6));
-    let bound = |means: &[f64]| {
-        let (mut out, mut scratch) = ([0.0], Buffer::new(1, Exemplars::<f64>::SCRATCH));
-        let table = exemplars::<f64>(means, -0.4);
-        table.log_prob(Isa::default(), filled::<f64>(&mean, L).rows(1), scratch.rows_mut(1), &mut out);
-        table.kl_bound(out[0], &w)
-    };
-    let closed = |at: &[f64]| -> f64 {
-        let each = mean.iter().zip(&w).zip(at).map(|((m, w), at)| {
-            let ratio = w + 0.4;
-            0.5 * ((m - at).powi(2) * 0.4f64.exp() + ratio.exp() - 1.0 - ratio)
-        });
-        each.sum()
-    };
-    let at = some(6 * L, 7);
-    assert!((bound(&at[..L]) - closed(&at[..L])).abs() < 1e-12);
-    let least = at.chunks(L).map(closed).fold(f64::INFINITY, f64::min);
-    assert!(bound(&at) > least && bound(&at) < least + 6f64.ln());
-}
-
-#[test]
-fn draws_have_the_mixture_s_moments() {
-    let mut mixture = Exemplars::<f64>::new(2, 1);
-    mixture.replace(0.5f64.ln(), [&[-2.0][..], &[3.0][..]].into_iter());
-    const DRAWS: usize = 40_000;
-    let mut rng = Noise::new(3).rng(Stream::Sample, 0, 0, 0);
-    let mut z = [0.0];
-    let draws = (0..DRAWS).map(|_| {
-        mixture.sample_at(1.0, &mut rng, &mut z);
-        z[0]
-    });
-    let draws: Vec<f64> = draws.collect();
-    let mean = draws.iter().sum::<f64>() / DRAWS as f64;
-    let variance = draws.iter().map(|z| (z - mean).powi(2)).sum::<f64>() / DRAWS as f64;
-    // ½ and 2.5² + ½; five standard errors of a mean, and of a variance of kurtosis < 3.
-    assert!((mean - 0.5).abs() < 5.0 * (6.75 / DRAWS as f64).sqrt(), "{mean}");
-    assert!((variance / 6.75 - 1.0).abs() < 5.0 * (2.0 / DRAWS as f64).sqrt(), "{variance}");
-}
 
 /// As for other priors.
 const F32_BOUND: f64 = 2e-4;
@@ -338,12 +197,6 @@ fn what_was_encoded_is_remembered() {
     }
 }
 
-fn data(rows: usize) -> Dataset {
-    let value = |(i, j): (usize, usize)| if (i * 7 + j * j + i * j) % 5 < 2 { 1.0 } else { 0.0 };
-    let data = Dataset::from_array(Array2::from_shape_fn((rows, 40), value).view()).unwrap();
-    data.with_test(rows / 5).unwrap()
-}
-
 fn config(prior: &str) -> TrainConfig {
     let mut config = TrainConfig { epochs: 3, batch_size: 24, ..TrainConfig::preset("gated-300", 40).unwrap() };
     config.vae = VaeConfig { hidden: vec![30], latent: 6, prior: prior.parse().unwrap(), ..config.vae };
@@ -351,7 +204,7 @@ fn config(prior: &str) -> TrainConfig {
 }
 
 fn run(config: &TrainConfig, exec: Exec) -> (Trainer, Vec<EpochReport>) {
-    let mut trainer = Trainer::new(config.clone(), data(130), exec).unwrap();
+    let mut trainer = Trainer::new(config.clone(), data(130).with_test(26).unwrap(), exec).unwrap();
     let mut reports = Vec::new();
     trainer
         .run(&mut |report: &EpochReport| {
@@ -360,10 +213,6 @@ fn run(config: &TrainConfig, exec: Exec) -> (Trainer, Vec<EpochReport>) {
         })
         .unwrap();
     (trainer, reports)
-}
-
-fn exec(threads: usize) -> Exec {
-    Exec::with_isa(Isa::default(), threads).unwrap()
 }
 
 /// Any number of threads, and every instruction set with fused multiply-add: parameters, what is remembered, and figures.
@@ -379,22 +228,21 @@ fn bytes_do_not_depend_on_threads_or_instructions() {
     };
     for mut config in [config("exemplar:60:3"), other(config("exemplar:20"))] {
         config.fit_precision(Isa::default());
-        let bits = |exec: Exec| {
+        let figures = |exec: Exec| {
             let (trainer, reports) = run(&config, exec);
             let means = trainer.remembered().unwrap();
             let remembered = (0..means.rows()).flat_map(|r| means.row(r).iter()).map(|x| x.to_bits());
-            let all: Vec<u32> =
-                trainer.params().values().data().iter().map(|x| x.to_bits()).chain(remembered).collect();
+            let all: Vec<u32> = bits(&trainer).into_iter().chain(remembered).collect();
             (all, reports.iter().map(|r| (r.train, r.heldout)).collect::<Vec<_>>())
         };
-        let expected = bits(exec(1));
+        let expected = figures(exec(1));
         for threads in [2, 3, 7] {
-            assert!(bits(exec(threads)) == expected, "{}: {threads} threads differ from one", config.vae.prior);
+            assert!(figures(exec(threads)) == expected, "{}: {threads} threads differ from one", config.vae.prior);
         }
         for &isa in Isa::available().iter().filter(|isa| isa.name() != "foreign") {
             // Products of bf16 are rounded in another way where there are none.
             if config.precision == Precision::F32 {
-                let found = bits(Exec::with_isa(isa, 2).unwrap());
+                let found = figures(Exec::with_isa(isa, 2).unwrap());
                 assert!(found == expected, "{}: {} differs", config.vae.prior, isa.name());
             }
         }
@@ -523,6 +371,7 @@ fn what_makes_no_sense_is_refused() {
     for name in ["exemplar:25000:10", "exemplar:50"] {
         assert_eq!(name.parse::<PriorKind>().unwrap().to_string(), name);
     }
-    let error = Trainer::new(config("exemplar:105:3"), data(130), exec(1)).unwrap_err().to_string();
+    let error =
+        Trainer::new(config("exemplar:105:3"), data(130).with_test(26).unwrap(), exec(1)).unwrap_err().to_string();
     assert!(error.contains("105 exemplars") && error.contains("there are 104"), "{error}");
 }

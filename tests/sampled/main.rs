@@ -3,11 +3,13 @@
 mod bias;
 mod conditional;
 mod exemplar;
+mod exemplar_density;
 mod flow_prior;
 mod gradients;
 mod lower;
 mod priors;
 mod stacked_prior;
+mod support;
 mod training;
 mod values;
 

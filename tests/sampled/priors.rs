@@ -41,7 +41,7 @@ fn rows(z: &[f64]) -> Buffer<f64> {
 
 fn log_prob(components: &Components<f64>, z: &Buffer<f64>) -> (Vec<f64>, Buffer<f64>) {
     let (mut out, mut shares) = (vec![0.0; ROWS], Buffer::new(ROWS, C));
-    components.log_prob(z.rows(ROWS), shares.rows_mut(ROWS), &mut out);
+    components.log_prob(Isa::default(), z.rows(ROWS), shares.rows_mut(ROWS), &mut out);
     (out, shares)
 }
 
@@ -57,7 +57,7 @@ fn a_mixture_s_gradients() {
     let (mixture, z_rows) = (components(&at), rows(&z));
     let (_, shares) = log_prob(&mixture, &z_rows);
     let mut dz = Buffer::new(ROWS, L);
-    mixture.log_prob_grad(z_rows.rows(ROWS), shares.rows(ROWS), &WEIGHTS, dz.rows_mut(ROWS));
+    mixture.log_prob_grad(Isa::default(), z_rows.rows(ROWS), shares.rows(ROWS), &WEIGHTS, dz.rows_mut(ROWS));
     let dz: Vec<f64> = dz.view(ROWS).iter().copied().collect();
     let by_z = check_coordinates("z", &z, &dz, |z| f(&at, z));
     assert!(by_z.passed() && by_z.compared == ROWS * L, "{by_z:?}");
@@ -67,7 +67,7 @@ fn a_mixture_s_gradients() {
     for (c, (own, logit)) in own.chunks_mut(2 * L).zip(logits).enumerate() {
         let (mean, log_variance) = own.split_at_mut(L);
         let mut grad = ComponentGrad { mean, log_variance, logit };
-        mixture.component_grad(c, z_rows.rows(ROWS), shares.rows(ROWS), &WEIGHTS, &mut grad);
+        mixture.component_grad(Isa::default(), c, z_rows.rows(ROWS), shares.rows(ROWS), &WEIGHTS, &mut grad);
     }
     let by_parameter = check_coordinates("components", &at, &d, |at| f(at, &z));
     assert!(by_parameter.passed(), "{by_parameter:?}");
@@ -126,7 +126,7 @@ fn the_kl_s_bound_is_above_the_kl() {
             *z = mean + f64::exp(0.5 * v) * eps;
             log_q -= 0.5 * (std::f64::consts::TAU.ln() + v + eps * eps);
         }
-        mixture.log_prob(z.rows(1), shares.rows_mut(1), &mut out);
+        mixture.log_prob(Isa::default(), z.rows(1), shares.rows_mut(1), &mut out);
         total += log_q - out[0];
         squares += (log_q - out[0]).powi(2);
     }
@@ -260,7 +260,7 @@ fn samples_come_from_the_learned_prior() {
     let mut buffer = Buffer::<f32>::new(2000, 4);
     buffer.view_mut(2000).assign(&z);
     let (mut log_p, mut shares) = (vec![0.0; 2000], Buffer::new(2000, 4));
-    components.log_prob(buffer.rows(2000), shares.rows_mut(2000), &mut log_p);
+    components.log_prob(Isa::default(), buffer.rows(2000), shares.rows_mut(2000), &mut log_p);
     let standard = |row: ndarray::ArrayView1<f32>| -0.5 * row.iter().map(|z| z * z + 1.837_877).sum::<f32>();
     let apart: f32 = log_p.iter().zip(z.rows()).map(|(p, row)| p - standard(row)).sum::<f32>() / 2000.0;
     // The mean of log p − log N(0, I) under p is a KL, and so positive; of a prior that has learned, clearly.

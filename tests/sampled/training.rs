@@ -1,18 +1,11 @@
 //! Runs by a sampled objective: what they report, and that bytes repeat.
 
-use elbo::data::Dataset;
+use super::support::{bits, data, exec};
 use elbo::density::PriorKind;
 use elbo::estimator::{Bound, ObjectiveKind, PathGradient};
 use elbo::model::{Corruption, Draw, Vae, Workspace};
 use elbo::tensor::{Exec, Isa, Noise, Params, Precision, Slab, Stream};
 use elbo::train::{EpochReport, Flow, TrainConfig, Trainer};
-use ndarray::Array2;
-
-fn data(rows: usize) -> Dataset {
-    let value = |(i, j): (usize, usize)| if (i * 7 + j * j + i * j) % 5 < 2 { 1.0 } else { 0.0 };
-    let data = Dataset::from_array(Array2::from_shape_fn((rows, 40), value).view()).unwrap();
-    data.with_test(rows / 5).unwrap()
-}
 
 fn config(objective: ObjectiveKind, samples: usize, gradient: PathGradient) -> TrainConfig {
     let mut config = TrainConfig { epochs: 3, batch_size: 24, ..TrainConfig::preset("iwae-200", 40).unwrap() };
@@ -25,7 +18,7 @@ const IWAE: ObjectiveKind = ObjectiveKind::Weighted(Bound::Iwae);
 const DREG: PathGradient = PathGradient::DoublyReparameterized;
 
 fn run(config: &TrainConfig, rows: usize, exec: Exec) -> (Vec<u32>, Vec<EpochReport>) {
-    let mut trainer = Trainer::new(config.clone(), data(rows), exec).unwrap();
+    let mut trainer = Trainer::new(config.clone(), data(rows).with_test(rows / 5).unwrap(), exec).unwrap();
     let mut reports = Vec::new();
     trainer
         .run(&mut |report: &EpochReport| {
@@ -33,11 +26,7 @@ fn run(config: &TrainConfig, rows: usize, exec: Exec) -> (Vec<u32>, Vec<EpochRep
             Flow::Continue
         })
         .unwrap();
-    (trainer.params().values().data().iter().map(|x| x.to_bits()).collect(), reports)
-}
-
-fn exec(threads: usize) -> Exec {
-    Exec::with_isa(Isa::default(), threads).unwrap()
+    (bits(&trainer), reports)
 }
 
 #[test]

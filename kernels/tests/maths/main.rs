@@ -3,6 +3,7 @@
 mod activation;
 mod block;
 mod math;
+mod mixture;
 mod reduce;
 mod reference;
 mod support;

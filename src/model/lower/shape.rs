@@ -1,7 +1,7 @@
 //! What levels below z make of a network: which settings go with them, and how the encoder ends and the decoder begins.
 
-use super::super::VaeConfig;
 use super::super::vae::{heads, hidden};
+use super::super::{Norm, VaeConfig};
 use crate::density::{Level, LowerKind};
 use crate::error::{Error, Result};
 use crate::estimator::{Bound, ObjectiveKind, PathGradient};
@@ -15,6 +15,13 @@ impl VaeConfig {
         if self.lower != LowerKind::None && self.condition > 0 {
             let what = format!("the levels below z, {}, know nothing of a condition", self.lower);
             return Err(Error::input(what).hint("leave out --lower or --condition"));
+        }
+        if self.lower != LowerKind::None && self.norm == Norm::Batch {
+            let what = format!(
+                "hidden layers are normalised by the batch in the encoder and the decoder, and the levels below z, {}, have networks between",
+                self.lower
+            );
+            return Err(Error::input(what).hint("--norm layer, whose rows do not meet; or leave out --norm or --lower"));
         }
         Ok(())
     }

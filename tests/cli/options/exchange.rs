@@ -112,6 +112,8 @@ pub const ROWS: &[Row] = &[
     }),
     ("import", "--norm", |lab| {
         network(lab, "--norm layer", "there is no tensor fc1.weight, which is to be encoder.0.weight");
+        let run = lab.train("--norm batch");
+        assert_eq!(import(lab, &run, &format!("{SHAPE} --norm batch")).digest(), run.digest, "running averages too");
     }),
     ("import", "--residual", |lab| {
         let run = lab.train("--hidden 16,16 --residual");

@@ -1,6 +1,7 @@
 //! Every option does what it says: a table of verb, option and what shows it, and a test that none is missing.
 
 mod conditional;
+mod evaluate;
 mod exchange;
 pub mod lab;
 mod lower;
@@ -32,6 +33,7 @@ fn table() -> Vec<Row> {
         reproduce::ROWS,
         sample::ROWS,
         conditional::ROWS,
+        evaluate::ROWS,
         &verbs::rows(),
     ]
     .concat()
