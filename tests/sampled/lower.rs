@@ -177,7 +177,7 @@ fn the_terms_are_the_sums_over_levels() {
         let fill = |r: usize, x: &mut [f64]| x.iter_mut().enumerate().for_each(|(c, x)| *x = ((r + c) % 2) as f64);
         vae.objective(ex.isa(), &p, ROWS, &fill, &draw, &estimator, 1.0, &mut ws);
         let [b] = ws.blocks() else { panic!("one block") };
-        let mut kl = vec![[0.0; 4]; ROWS];
+        let mut kl = [[0.0; 4]; ROWS];
         for i in 0..ROWS * SAMPLES {
             // Level l below z, of row r and sample k, draws by (r, k + 2⁴⁸ (15 + l)).
             let noise = |level: usize, count: usize| -> Array1<f64> {
