@@ -123,6 +123,9 @@ fn steps_and_inference_allocate_nothing_after_the_first() {
         };
         assert_eq!(allocated(2, sticking), 0, "{posterior}, sticking the landing");
     }
+    for lower in ["hvae:9x30,5x20", "ladder:9x30,5x20"] {
+        assert_eq!(allocated(2, |c| c.vae.lower = lower.parse().unwrap()), 0, "{lower}");
+    }
     // One with a learned number, and one of 8-bit values.
     for name in ["laplace-learned", "discretized-logistic"] {
         let likelihood = name.parse::<LikelihoodKind>().unwrap();

@@ -2,7 +2,9 @@
 
 use elbo::estimator::{Elbo, FreeBits, Penalty};
 use elbo::gradcheck::{Check, VaeCheck, check_layer, check_vae};
-use elbo::layer::{Activation, AnyLayer, Chain, Concat, Dense, Gated, InitScheme, Layer, LayerNorm, Residual};
+use elbo::layer::{
+    Activation, AnyLayer, Chain, Concat, Dense, Gated, InitScheme, Layer, LayerNorm, Parallel, Part, Residual,
+};
 use elbo::model::{Heads, Hidden, Norm, PRESETS, VaeConfig};
 use elbo::tensor::{Buffer, Isa, Layout, Mat, Noise, Params};
 use std::sync::Arc;
@@ -129,6 +131,18 @@ fn networks_that_leave_outputs_out() {
             assert_ne!(format!("{checks:?}"), format!("{whole:?}"), "something was left out");
         }
     }
+}
+
+/// Layers of different kinds with columns between them that go through as they are.
+#[test]
+fn parallel() {
+    let mut layout = Layout::new();
+    let a = layout.scope("a", |l| Dense::new(l, 4, 3, Activation::Relu, InitScheme::He));
+    let b = layout.scope("b", |l| Gated::new(l, 17, 2, InitScheme::Torch));
+    let parts = [Part::Keep(2), Part::Through(Arc::new(a)), Part::Keep(1), Part::Through(Arc::new(b))];
+    let parallel = Parallel::new(parts.to_vec());
+    assert_eq!((Layer::<f64>::inputs(&parallel), Layer::<f64>::outputs(&parallel)), (24, 8));
+    assert_passed(&check_layer(&parallel, &layout, 5, 2), "parallel");
 }
 
 #[test]

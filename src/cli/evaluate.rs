@@ -32,7 +32,7 @@ the last is the tightest.
 Of 8-bit values under discretized-logistic or beta-binomial, -log2 p(x) / D is given as well.
 
 The last lines say how the KL falls into parts for the posteriors of up to 2,000 rows together:
-what the latents know of which row it was (mutual information, at most log N of N rows), how far
+what the latents z know of which row it was (mutual information, at most log N of N rows), how far
 latents depend on each other (total correlation), and how far each is from the prior by itself
 (Hoffman and Johnson 2016; Chen et al. 2018). Near log N the first has no room, and the second takes
 the rest: only figures of as many rows compare. A conditional prior is another for each row, and has
@@ -96,6 +96,9 @@ impl Evaluate {
                 "dimension_kl": aggregate.dimension_kl,
             });
         }
+        if !report.kl_by_level.is_empty() {
+            json["kl_by_level"] = json!(report.kl_by_level);
+        }
         if corruption != Corruption::None {
             json["corrupt"] = corruption.to_string().into();
         }
@@ -146,8 +149,12 @@ fn text(r: &EvaluationReport, label: &str) -> String {
     text
 }
 
-/// How the KL falls into parts by latent, where it has such.
+/// How the KL falls into parts by latent or by level, where it has such.
 fn by_latent(r: &EvaluationReport) -> String {
+    if !r.kl_by_level.is_empty() {
+        let each: Vec<String> = r.kl_by_level.iter().map(|kl| format!("{kl:.4}")).collect();
+        return format!("\nKL of each level, from z down: {}", each.join(" "));
+    }
     if r.kl_per_latent.is_empty() {
         return String::new();
     }

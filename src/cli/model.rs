@@ -4,7 +4,7 @@ use super::console::count;
 use super::output::Output;
 use super::{Common, Console, MemoryArgs};
 use crate::data::{Binarize, Condition, Dataset, ImageShape, Split, Validation, View, load_beside};
-use crate::density::{PosteriorKind, PriorKind};
+use crate::density::{LowerKind, PosteriorKind, PriorKind};
 use crate::error::{Error, Result};
 use crate::layer::activation_name;
 use crate::model::{Hidden, Inference, Norm, Vae};
@@ -242,7 +242,11 @@ pub fn describe_network(vae: &Vae) -> String {
         PosteriorKind::Diagonal => String::new(),
         posterior => format!("{posterior} posterior, "),
     };
+    let lower = match config.lower {
+        LowerKind::None => String::new(),
+        lower => format!("{lower} below z, "),
+    };
     let given = if config.condition > 0 { format!(" given {}", config.condition) } else { String::new() };
     let network = format!("{}: {widths}{given}, {layer}{norm}{residual}{dropout}", config.preset);
-    format!("{network}, {} likelihood, {prior}{posterior}{parameters} parameters", config.likelihood)
+    format!("{network}, {} likelihood, {prior}{posterior}{lower}{parameters} parameters", config.likelihood)
 }

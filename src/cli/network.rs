@@ -49,6 +49,11 @@ pub struct Network {
     /// q(z|x): diagonal, full (any covariance), planar:STEPS or iaf:STEPS (flows on the diagonal one)
     #[arg(long, help_heading = "Network", value_name = "NAME")]
     posterior: Option<String>,
+    /// Stochastic layers between z and the data, from z down: none, hvae:LATENTxWIDTH,… (each posterior by a network of x and of the
+    /// level above, and the decoder sees every level) or ladder:LATENTxWIDTH,… (each posterior is what the level above expects,
+    /// corrected by x, and the decoder sees the lowest); WIDTH is that of the hidden layers between a level and the one above
+    #[arg(long, help_heading = "Network", value_name = "NAME")]
+    lower: Option<String>,
     /// Two numbers between which the posterior's log-variances are kept, such as -6,2
     #[arg(long, help_heading = "Network", value_name = "LOW,HIGH", value_parser = pair, allow_hyphen_values = true)]
     log_variance: Option<[f64; 2]>,
@@ -74,6 +79,7 @@ impl Network {
             likelihood: self.likelihood.clone(),
             prior: self.prior.clone(),
             posterior: self.posterior.clone(),
+            lower: self.lower.clone(),
             log_variance: self.log_variance,
             init: self.init.clone(),
             ..Settings::default()

@@ -1,10 +1,11 @@
-//! The levels of a prior that is a VAE over the latents, as a configuration names them.
+//! Stochastic layers beside z, as a configuration names them: those of a prior that is a VAE over the latents, and those between z
+//! and the data.
 
 use crate::error::{Error, Result};
 use std::fmt;
 
-/// One more stochastic layer: so many latents, and so many units in each of the two hidden layers between them and the
-/// latents below, on the way up as on the way down.
+/// One more stochastic layer: so many latents, and so many units in each hidden layer between them and the latents nearer to z, on
+/// the way up as on the way down.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Level {
     /// Its latents.
@@ -17,7 +18,7 @@ pub struct Level {
 const MOST_LEVELS: usize = 4;
 const MOST_UNITS: usize = 1 << 16;
 
-/// One to four levels, from the data upward; they read and print as `LATENTxWIDTH,LATENTxWIDTH…`.
+/// One to four levels, from z away; they read and print as `LATENTxWIDTH,LATENTxWIDTH…`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Levels {
     /// What is not in use is 0.
@@ -26,14 +27,14 @@ pub struct Levels {
 }
 
 impl Levels {
-    /// These levels, from the data upward.
+    /// These levels, from z away.
     ///
     /// # Errors
     /// None, or more than four; a level of none, or more than 65,536, latents or units.
     pub fn new(of: &[Level]) -> Result<Self> {
         let bad = |what: String| Err(Error::input(what).hint("vae:50x100, for example: 50 latents, two layers of 100"));
         if !(1..=MOST_LEVELS).contains(&of.len()) {
-            return bad(format!("such a prior has 1 to {MOST_LEVELS} levels, not {}", of.len()));
+            return bad(format!("there are 1 to {MOST_LEVELS} levels, not {}", of.len()));
         }
         let units = 1..=MOST_UNITS;
         if let Some(Level { latent, width }) =
@@ -45,7 +46,7 @@ impl Levels {
         levels[..of.len()].copy_from_slice(of);
         Ok(Levels { levels, count: of.len() })
     }
-    /// What stands behind `vae:`. `whole` is what errors show.
+    /// What stands behind a name's colon. `whole` is what errors show.
     pub(super) fn parse(text: &str, whole: &str) -> Result<Self> {
         let level = |text: &str| {
             let (latent, width) = text.split_once('x')?;
@@ -59,7 +60,7 @@ impl Levels {
         });
         Self::new(&levels.collect::<Result<Vec<_>>>()?)
     }
-    /// They, from the data upward.
+    /// They, from z away.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = Level> + ExactSizeIterator {
         self.levels.into_iter().take(self.count)
     }

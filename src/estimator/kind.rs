@@ -102,7 +102,7 @@ impl ObjectiveKind {
             Some(_) => Err(Error::input(format!(
                 "{self} with gradient {gradient} samples its KL, and free bits floor the KL of each latent"
             ))
-            .hint("leave free-bits out, or train the plain ELBO of a Gaussian posterior under the standard prior")),
+            .hint("leave free-bits out, or train the plain ELBO of a Gaussian posterior under the standard prior, without levels below z")),
         }
     }
 }

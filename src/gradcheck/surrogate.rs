@@ -80,6 +80,14 @@ impl<'a> Surrogate<'a> {
         };
         let direct = |term: &[f64], weights: &[f64]| term.iter().zip(weights).map(|(t, w)| t * w).sum::<f64>();
 
+        // log p of the levels below z, whose networks are of the generative one.
+        let below = |fixed: &mut Block<f64>, moving: &mut Block<f64>, out: &mut [f64]| {
+            vae.log_p_below(isa, &self.params, moving, out);
+            let sum = through(out, &w.log_pz);
+            vae.log_p_below(isa, p, fixed, out);
+            sum + direct(out, &w.log_pz)
+        };
+
         vae.encode(isa, p, moving);
         vae.sample(isa, p, moving);
         vae.decode(isa, &self.params, moving);
@@ -98,6 +106,7 @@ impl<'a> Surrogate<'a> {
                 sum += through(out, &w.log_pz);
                 here.log_prob(isa, fixed.z.rows(many), others, self.shares.rows_mut(many), out);
                 sum += direct(out, &w.log_pz);
+                sum += below(fixed, moving, out);
             }
             ModelPrior::Flow(_) => {
                 vae.log_densities(isa, &self.params, moving, None);
@@ -127,12 +136,19 @@ impl<'a> Surrogate<'a> {
             ModelPrior::StandardNormal(normal) => {
                 normal.log_prob(isa, moving.z.rows(many), out);
                 sum += through(out, &w.log_pz);
+                sum += below(fixed, moving, out);
             }
         }
-        vae.posterior().log_prob(isa, &self.params, moving.z.rows(many), fixed.eta.rows(n), out);
-        sum += through(out, &w.log_qz);
-        vae.posterior().log_prob(isa, p, fixed.z.rows(many), moving.eta.rows(n), out);
-        sum += direct(out, &w.score);
+        if vae.lower().is_none() {
+            vae.posterior().log_prob(isa, &self.params, moving.z.rows(many), fixed.eta.rows(n), out);
+            sum += through(out, &w.log_qz);
+            vae.posterior().log_prob(isa, p, fixed.z.rows(many), moving.eta.rows(n), out);
+            sum += direct(out, &w.score);
+        } else {
+            // Both ways at once, which of levels below z have one weight.
+            vae.log_densities(isa, p, moving, self.table.as_ref());
+            sum += direct(&moving.terms.log_qz, &w.score);
+        }
         vae.kinks(moving, &mut sides);
         vae.kinks(fixed, &mut sides);
         self.components.iter().for_each(|b| vae.kinks(b, &mut sides));

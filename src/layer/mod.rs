@@ -15,6 +15,7 @@ mod gated;
 mod init;
 mod linear;
 mod norm;
+mod parallel;
 mod residual;
 
 pub use activation::{ACTIVATIONS, activation_name, parse_activation};
@@ -27,6 +28,7 @@ pub use gated::Gated;
 pub use init::{Init, InitScheme};
 pub use linear::Linear;
 pub use norm::LayerNorm;
+pub use parallel::{Parallel, Part};
 pub use residual::Residual;
 
 pub use elbo_kernels::activation::Activation;

@@ -2,6 +2,7 @@
 
 use super::condition::{Given, seen};
 use super::coupled::Pull;
+use super::lower::Below;
 use super::{Corruption, Draw, LevelCache, MixturePrior, Vae};
 use crate::density::LeaveOut;
 use crate::estimator::{Terms, Weights};
@@ -48,6 +49,8 @@ pub struct Block<F> {
     pub(super) flow_prior: Cache<F>,
     /// Of a prior of more stochastic layers, its levels.
     pub(super) levels: Vec<LevelCache<F>>,
+    /// Of stochastic layers below z.
+    pub(super) below: Option<Below<F>>,
     /// What a penalty of the batch says of this block.
     pub(super) pull: Pull,
     /// What the estimator sees of this block.
@@ -98,6 +101,7 @@ impl<F: Real> Block<F> {
             d_prior: vae.mixture().map_or_else(Vec::new, |mixture| mixture.grads(components)),
             flow_prior: vae.flow_prior().map_or_else(Cache::default, |prior| prior.cache(many)),
             levels: vae.stacked_prior().map_or_else(Vec::new, |prior| prior.cache(many)),
+            below: vae.lower.as_ref().map(|lower| lower.block(capacity, many, latent, eta)),
             pull: Pull::default(),
             terms: Terms::new(capacity, samples, parts),
             weights: Weights::new(capacity, samples, parts),
@@ -149,11 +153,13 @@ impl<F: Real> Block<F> {
         for (level, eps) in [&mut self.eps].into_iter().chain(levels).enumerate() {
             draw.fill_level(level, first, sample, samples, rows, eps);
         }
+        self.draw_below(draw, first, sample, 1.0);
     }
     /// Gives every row the noise `point`, the columns of all levels one after the other, times `sign`.
     pub(super) fn repeat_noise(&mut self, mut point: &[f64], sign: f64) {
         let many = self.many();
-        for eps in [&mut self.eps].into_iter().chain(self.levels.iter_mut().map(LevelCache::eps)) {
+        let levels = self.levels.iter_mut().map(LevelCache::eps).chain(self.below.iter_mut().flat_map(Below::eps));
+        for eps in [&mut self.eps].into_iter().chain(levels) {
             let (of_level, rest) = point.split_at(eps.cols());
             let mut eps = eps.rows_mut(many);
             for r in 0..many {

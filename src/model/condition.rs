@@ -137,9 +137,12 @@ impl<F: Real> Block<F> {
             c.row(r).copy_from_slice(of_c);
         }
     }
-    /// What the decoder decodes: z, with the condition behind it if there is one; (n·k, L + C).
+    /// What the decoder decodes: z, with the condition behind it if there is one, (n·k, L + C); or what it sees of levels below z.
     pub(super) fn decoded(&self) -> Mat<'_, F> {
         let many = self.many();
+        if let Some(below) = &self.below {
+            return below.seen(many);
+        }
         self.given.as_ref().map_or_else(|| self.z.rows(many), |given| given.joined(many))
     }
     /// ρ of each row, under a conditional prior.
@@ -256,6 +259,9 @@ impl Vae {
     /// A [part](Layer::parts) of the decoder's half of the way back: with the first one, from `out` to `dz`.
     pub(super) fn decoder_backward<F: Real>(&self, part: usize, isa: Isa, p: &Params<F>, b: &mut Block<F>) {
         let (many, latent) = (b.many(), self.config().latent);
+        if self.decoder_backward_below(isa, p, b) {
+            return;
+        }
         let Some(given) = &mut b.given else {
             let z = b.z.rows(many);
             let dz = Some(&mut b.dz);

@@ -1,6 +1,6 @@
 //! Which network: the published presets, and any of them resized.
 
-use crate::density::{LikelihoodKind, PosteriorKind, PriorKind};
+use crate::density::{LikelihoodKind, LowerKind, PosteriorKind, PriorKind};
 use crate::error::{Error, Result};
 use crate::layer::{Activation, InitScheme};
 
@@ -77,7 +77,10 @@ pub struct VaeConfig {
     pub prior: PriorKind,
     /// q(z|x).
     pub posterior: PosteriorKind,
-    /// Between which numbers the posterior's log-variances are kept; anywhere, if none are given. Of a full covariance they are
+    /// Stochastic layers between z and the data.
+    pub lower: LowerKind,
+    /// Between which numbers the posterior's log-variances are kept; anywhere, if none are given, but for [levels below
+    /// z](VaeConfig::lower), which then have bounds of their own. Of a full covariance they are
     /// those of each latent given the ones before it, of a flow those of its base.
     pub log_variance: Option<[f64; 2]>,
     /// Initial parameters.
@@ -211,6 +214,7 @@ impl Preset {
             likelihood: self.likelihood,
             prior: PriorKind::StandardNormal,
             posterior: PosteriorKind::Diagonal,
+            lower: LowerKind::None,
             log_variance: None,
             init: self.init,
         }
@@ -223,7 +227,7 @@ const MOST_PARAMETERS: usize = 1 << 31;
 impl VaeConfig {
     /// Whether the posterior's KL to the prior has a closed form; where it has none, an objective's terms are sampled.
     pub fn closed_form(&self) -> bool {
-        self.prior.closed_form() && self.posterior.is_gaussian()
+        self.prior.closed_form() && self.posterior.is_gaussian() && self.lower == LowerKind::None
     }
     /// Whether a row's KL, or an upper bound on it, is to be had without a draw.
     pub fn kl_without_draws(&self) -> bool {
@@ -255,6 +259,7 @@ impl VaeConfig {
         }
         self.posterior.check()?;
         self.check_condition()?;
+        self.check_lower()?;
         self.check_norm()?;
         if let Some([low, high]) = self.log_variance
             && !(low.is_finite() && high.is_finite() && low < high)
@@ -281,20 +286,18 @@ impl VaeConfig {
         for &width in &self.hidden {
             positive("a hidden layer's width", width, "--hidden 400, for example")?;
         }
-        let eta = self.likelihood.eta_cols(self.inputs);
-        let widths = || self.hidden.iter().copied();
-        let encoder = [self.row_cols()].into_iter().chain(widths()).chain([self.posterior_columns()]);
-        let decoder = [self.code_cols()].into_iter().chain(widths().rev()).chain([eta]);
-        let product = |w: Vec<usize>| {
-            w.windows(2).try_fold(0usize, |sum, p| sum.checked_add(p[0].checked_add(1)?.checked_mul(p[1])?))
+        let product = |sum: usize, w: &Vec<usize>| {
+            w.windows(2).try_fold(sum, |sum, p| sum.checked_add(p[0].checked_add(1)?.checked_mul(p[1])?))
         };
-        let parameters = product(encoder.collect()).zip(product(decoder.collect())).map(|(a, b)| a.saturating_add(b));
+        let parameters = self.chains().iter().try_fold(0, product);
         let posterior = self.posterior.parameters(self.latent, self.flow_width());
         let prior = self.prior.parameters(self.inputs, self.latent).saturating_add(posterior);
-        match parameters.map(|n| n.saturating_add(prior)) {
+        let encoded = self.hidden.last().copied().unwrap_or(self.inputs);
+        let more = prior.saturating_add(self.lower.parameters(self.inputs, encoded, self.latent));
+        match parameters.map(|n| n.saturating_add(more)) {
             Some(n) if n <= MOST_PARAMETERS => Ok(()),
             _ => Err(Error::input("the network would have more than 2^31 parameters").hint(
-                "choose a smaller --hidden or --latent, fewer columns, components of the prior or steps of a flow",
+                "choose a smaller --hidden or --latent, fewer columns, components of the prior, steps of a flow or levels",
             )),
         }
     }

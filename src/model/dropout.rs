@@ -16,14 +16,16 @@ impl Vae {
             |row: usize, sample: usize| draw.noise.rng(Stream::Dropout, draw.step, (first + row) as u64, sample as u64);
         for r in 0..b.rows {
             // The encoder's draws and a conditional prior's, then one generator for each sample of the decoder, and of the prior's
-            // nets after it.
+            // nets and those of levels below z after it.
             let mut of_row = rng(r, 0);
             self.encoder.renew(r, Some(&mut of_row), &mut b.encoder);
             self.prior.renew_row(r, Some(&mut of_row), b);
+            self.renew_features(r, Some(&mut of_row), b);
             for k in 0..b.samples {
                 let (row, mut rng) = (r * b.samples + k, rng(r, 1 + k));
                 self.decoder.renew(row, Some(&mut rng), &mut b.decoder);
                 self.prior.renew_sample(row, Some(&mut rng), b);
+                self.renew_below(row, Some(&mut rng), b);
             }
         }
         lap(Stage::Noise, None);
@@ -36,10 +38,12 @@ impl Vae {
         for r in 0..b.rows {
             self.encoder.renew(r, None, &mut b.encoder);
             self.prior.renew_row(r, None, b);
+            self.renew_features(r, None, b);
         }
         for r in 0..b.many() {
             self.decoder.renew(r, None, &mut b.decoder);
             self.prior.renew_sample(r, None, b);
+            self.renew_below(r, None, b);
         }
     }
 }

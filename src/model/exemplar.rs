@@ -13,7 +13,6 @@
 use super::nearest::Search;
 use super::{Block, Draw, PriorTable, Vae, Workspace, load, split};
 use crate::density::{Exemplars, LeaveOut, PriorKind};
-use crate::layer::Layer;
 use crate::tensor::profile::{Stage, lap};
 use crate::tensor::{Buffer, Exec, Isa, Mat, MatMut, Par, Params, Real, Stream};
 use elbo_kernels::par::for_each_mut;
@@ -322,7 +321,7 @@ impl Vae {
             }
         }
         lap(Stage::Latent, None);
-        self.encoder.backward_rows(isa, p, b.x.rows(n), &b.eta, &mut b.d_eta, None, &mut b.encoder);
+        self.encoder_backward(isa, p, b, false);
     }
 
     /// The mixture over all exemplars whose means are `means`, (N, L), with the present parameters.

@@ -18,7 +18,7 @@
 //! quadratic in ε is exact: it is the closed form while the flow is the identity, and later an estimate of how far it is
 //! from that, which is neither an upper bound nor a lower one.
 
-use super::{Block, Vae, VaeConfig};
+use super::{Block, PriorTable, Vae, VaeConfig};
 use crate::flow::CouplingFlow;
 use crate::layer::{Cache, Gradient, Init};
 use crate::tensor::profile::{Stage, lap};
@@ -160,17 +160,24 @@ impl<'m, F: Real> FlowSampler<'m, F> {
 }
 
 impl Vae {
-    /// The KL of each row by the quadrature of this file's page, from `eta` and `points`, (16, columns of noise); the latents of
-    /// the block, one a row, are overwritten.
-    pub(super) fn kl_at_points<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>, points: &[f64]) {
+    /// The KL of each row by the quadrature of this file's page, from `eta` and `points`, (16, columns of noise), to the first of
+    /// its parts; the latents of the block, one a row, are overwritten.
+    pub(super) fn kl_at_points<F: Real>(
+        &self,
+        isa: Isa,
+        p: &Params<F>,
+        b: &mut Block<F>,
+        table: Option<&PriorTable<F>>,
+        points: &[f64],
+    ) {
         let (n, share) = (b.rows, 1.0 / (2 * POINTS) as f64);
         debug_assert_eq!(b.samples, 1);
-        (0..n).for_each(|r| b.terms.kl.rows_mut(n).row(r)[0] = F::ZERO);
+        (0..n).for_each(|r| b.terms.kl.rows_mut(n).row(r).fill(F::ZERO));
         let points = points.chunks(points.len() / POINTS);
         for (point, sign) in points.flat_map(|point| [(point, 1.0), (point, -1.0)]) {
             b.repeat_noise(point, sign);
             self.sample(isa, p, b);
-            self.log_densities(isa, p, b, None);
+            self.log_densities(isa, p, b, table);
             for r in 0..n {
                 let difference = b.terms.log_qz[r].to_f64() - b.terms.log_pz[r].to_f64();
                 b.terms.kl.rows_mut(n).row(r)[0] += F::from_f64(share * difference);

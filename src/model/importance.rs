@@ -54,12 +54,12 @@ impl<F: Real> Sampled<F> {
         let (many, closed) = (b.many(), vae.config().closed_form());
         let log_ratio = &mut self.log_ratio[..many];
         match vae.prior() {
-            ModelPrior::StandardNormal(normal) => {
+            ModelPrior::StandardNormal(normal) if vae.lower().is_none() => {
                 let (eta, eps, z) = (b.eta.rows(b.rows), b.eps.rows(many), b.z.rows(many));
                 vae.posterior().log_ratio(normal, eta, eps, z, &b.log_det, log_ratio);
             }
             ModelPrior::Conditional(conditional) => conditional.log_ratio(b, log_ratio),
-            ModelPrior::Mixture(_) | ModelPrior::Flow(_) | ModelPrior::Stacked(_) => {
+            ModelPrior::StandardNormal(_) | ModelPrior::Mixture(_) | ModelPrior::Flow(_) | ModelPrior::Stacked(_) => {
                 vae.log_densities(isa, p, b, table);
                 let both = b.terms.log_pz.iter().zip(&b.terms.log_qz);
                 log_ratio.iter_mut().zip(both).for_each(|(ratio, (p, q))| *ratio = p.to_f64() - q.to_f64());

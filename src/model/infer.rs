@@ -17,8 +17,9 @@ const BLOCK_ROWS: usize = 64;
 pub struct Score {
     /// −log p(x | z), in nats.
     pub reconstruction: f64,
-    /// KL(q(z|x) ‖ p(z)), in nats. Without draws, [an upper bound](crate::density::Components::kl_bound) on it of a mixture prior, and
-    /// an estimate of a [flow](super::FlowPrior) or of [more stochastic layers](super::StackedPrior).
+    /// KL(q(z|x) ‖ p(z)), in nats, of all levels that there are. Without draws, [an upper bound](crate::density::Components::kl_bound) on it of a mixture prior, and
+    /// an estimate of a [flow](super::FlowPrior) or of more stochastic layers, [above](super::StackedPrior) z or
+    /// [below](super::Lower).
     pub kl: f64,
 }
 
@@ -217,7 +218,8 @@ impl<'m, F: Real> Inference<'m, F> {
     }
 
     /// Encodes `rows` rows, which `fill(r, x)` writes (as [x | c] for a conditional model, here and below), and gives
-    /// `out(r, mean, log_variance)` each row's posterior, latent by latent. Of a flow the mean is that of its base, taken through
+    /// `out(r, mean, log_variance)` each row's posterior, latent by latent: of z, where there are [levels below
+    /// it](super::Lower). Of a flow the mean is that of its base, taken through
     /// the flow, and log-variances are NaN.
     pub fn encode(
         &mut self,
@@ -229,7 +231,7 @@ impl<'m, F: Real> Inference<'m, F> {
         let seen = self.seen;
         let pass = |first, b: &mut Block<F>| {
             seen.load(isa, b, first, fill);
-            vae.encode(isa, p, b);
+            vae.encode_z(isa, p, b);
             vae.marginals(isa, p, b);
         };
         let rows = self.rows(rows, 1);
@@ -268,18 +270,40 @@ impl<'m, F: Real> Inference<'m, F> {
     }
 
     /// Decodes `rows` latents, which `fill(r, z)` writes, and gives `out(r, eta, mean)` each row's likelihood parameters
-    /// and the mean of x.
+    /// and the mean of x. Where there are [levels below z](super::Lower), each is at the mean of p(z_l|z_{l+1}).
     pub fn decode(
         &mut self,
         rows: usize,
         fill: &(impl Fn(usize, &mut [F]) + Sync),
         out: impl FnMut(usize, &[F], &[F]) + Send,
     ) {
-        let pass = |first: usize, b: &mut Block<F>| b.load_latents(first, fill);
+        let (vae, p, isa) = (self.vae, self.params, self.ex.isa());
+        let pass = |first: usize, b: &mut Block<F>| {
+            b.load_latents(first, fill);
+            b.rest_below();
+            vae.descend(isa, p, b);
+        };
         self.decode_after(self.rows(rows, 1), pass, out);
     }
 
-    /// Encodes rows and decodes the posterior's mean: `out(r, eta, mean)`.
+    /// The same with draws at the levels below z, deviations multiplied by a temperature: row `r` draws from `draw` by r alone.
+    pub fn generate(
+        &mut self,
+        rows: usize,
+        fill: &(impl Fn(usize, &mut [F]) + Sync),
+        (draw, temperature): (&Draw, f64),
+        out: impl FnMut(usize, &[F], &[F]) + Send,
+    ) {
+        let (vae, p, isa) = (self.vae, self.params, self.ex.isa());
+        let pass = |first: usize, b: &mut Block<F>| {
+            b.load_latents(first, fill);
+            b.draw_below(draw, first, 0, temperature);
+            vae.descend(isa, p, b);
+        };
+        self.decode_after(self.rows(rows, 1), pass, out);
+    }
+
+    /// Encodes rows and decodes the posterior's mean, at every level that there is: `out(r, eta, mean)`.
     pub fn reconstruct(
         &mut self,
         rows: usize,
@@ -290,7 +314,7 @@ impl<'m, F: Real> Inference<'m, F> {
         let pass = |first, b: &mut Block<F>| {
             seen.load(isa, b, first, fill);
             vae.encode(isa, p, b);
-            vae.centre(isa, p, b);
+            vae.centre_all(isa, p, b);
         };
         self.decode_after(self.rows(rows, 2), pass, out);
     }
@@ -331,7 +355,7 @@ impl<'m, F: Real> Inference<'m, F> {
         let pass = |first, b: &mut Block<F>| {
             seen.load(isa, b, first, fill);
             vae.encode(isa, p, b);
-            vae.centre(isa, p, b);
+            vae.centre_all(isa, p, b);
             vae.decode(isa, p, b);
             vae.log_px(isa, p, b);
             vae.kl_for(isa, p, b, table);

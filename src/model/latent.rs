@@ -73,6 +73,7 @@ impl Vae {
                 let each = (r * k..(r + 1) * k).map(|i| terms.log_qz[i].to_f64() - terms.log_pz[i].to_f64());
                 kl.row(r)[0] = F::from_f64(each.sum::<f64>() / k as f64);
             }
+            self.part_kl(b);
         }
         lap(Stage::Latent, None);
     }
@@ -88,16 +89,20 @@ impl Vae {
         self.prior.log_prob(isa, p, b, table);
         let log_qz = &mut b.terms.log_qz[..many];
         self.posterior.log_prob_of(b.eta.rows(n), b.eps.rows(many), &b.log_det, log_qz);
+        self.log_densities_below(isa, p, b);
     }
     /// The KL of each row without a draw: in closed form, its upper bound of a [mixture](crate::density::Components::kl_bound), or its
     /// estimate of a [flow](super::FlowPrior) or of [more stochastic layers](super::StackedPrior), which spends the latents of
     /// the block.
     pub(crate) fn kl_for<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>, table: Option<&PriorTable<F>>) {
+        if self.kl_over_levels(isa, p, b, table) {
+            return;
+        }
         match &self.prior {
             ModelPrior::StandardNormal(_) | ModelPrior::Conditional(_) => self.kl(isa, b),
             ModelPrior::Mixture(_) => self.kl_bound(isa, b, PriorTable::of(table)),
-            ModelPrior::Flow(flow) => self.kl_at_points(isa, p, b, flow.points()),
-            ModelPrior::Stacked(stacked) => self.kl_at_points(isa, p, b, stacked.points()),
+            ModelPrior::Flow(flow) => self.kl_at_points(isa, p, b, None, flow.points()),
+            ModelPrior::Stacked(stacked) => self.kl_at_points(isa, p, b, None, stacked.points()),
         }
     }
     fn kl_bound<F: Real>(&self, isa: Isa, b: &mut Block<F>, table: &PriorTable<F>) {
@@ -126,6 +131,7 @@ impl Vae {
     ) {
         let (n, many) = (b.rows, b.many());
         self.prior.generative_grad(isa, p, b);
+        self.prior_grad_below(isa, p, b);
         let (w, mut dz) = (&mut b.weights, b.dz.rows_mut(many));
         for i in 0..many {
             let path = w.path[i];
@@ -135,6 +141,7 @@ impl Vae {
             w.path[i] = path * w.log_pz[i];
         }
         self.prior.path_grad(isa, p, b, table);
+        self.posterior_grad_below(isa, p, b);
         let (eta, eps) = (b.eta.rows(n), b.eps.rows(many));
         let mut d_eta = b.d_eta.rows_mut(n);
         (0..n).for_each(|r| d_eta.row(r).fill(F::ZERO));

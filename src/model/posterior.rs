@@ -290,9 +290,15 @@ impl Vae {
             return self.posterior.base.mean(mean, b.z.rows_mut(n));
         }
         (0..n).for_each(|r| b.eps.rows_mut(n).row(r).fill(F::ZERO));
-        self.sample(isa, p, b);
+        self.sample_z(isa, p, b);
     }
-    /// The same with the log-variance of each latent by itself into `dz`: NaN of a flow, where it has no closed form. Of a
+    /// The same at every level below z too: the means of q(z_l|x, z_{l+1}).
+    pub(super) fn centre_all<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>) {
+        self.centre(isa, p, b);
+        b.rest_below();
+        self.sample_below(isa, p, b);
+    }
+    /// The log-variance of each latent by itself into `dz`, beside its [centre](Self::centre): NaN of a flow, where it has no closed form. Of a
     /// diagonal Gaussian both are in `eta` and stay there.
     pub(super) fn marginals<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>) {
         if let Shape::Diagonal = self.posterior.shape {

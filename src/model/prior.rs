@@ -11,9 +11,9 @@
 //! it depends neither on blocks nor on threads. The weights pass then finds them among the other blocks: a pseudo-input is one more
 //! row for the encoder. A component's own parameters are row c of a slot, whose gradient is `1_cᵀ dY`.
 
-use super::{Block, FlowSampler, ModelPrior, PriorTable, StackedSampler, Vae, VaeConfig, split};
+use super::{Block, FlowSampler, Lower, ModelPrior, PriorTable, StackedSampler, Vae, VaeConfig, split};
 use crate::density::{ComponentGrad, Components, Exemplars, Prior, PriorKind};
-use crate::layer::{Gradient, Init, Layer};
+use crate::layer::{Gradient, Init};
 use crate::tensor::profile::{Stage, lap};
 use crate::tensor::{Buffer, Isa, Layout, Mat, Par, Params, Real, Slot};
 use elbo_kernels::par::for_each_mut;
@@ -162,9 +162,10 @@ impl Vae {
             Source::Learned { .. } | Source::Pseudo { .. } => None,
         }
     }
-    /// Parts of a row's KL: its latents, where there is a closed form.
+    /// Parts of a row's KL: its latents, where there is a closed form; else that of z, and those of the levels below it.
     pub fn kl_parts(&self) -> usize {
-        if self.config().closed_form() { self.config().latent } else { 1 }
+        let below = self.lower().map_or(0, Lower::levels);
+        if self.config().closed_form() { self.config().latent } else { 1 + below }
     }
     /// Memory for the components, in at least so many blocks if there are as many; none without a mixture, or for exemplars.
     pub(crate) fn component_blocks<F: Real>(&self, least: usize) -> Vec<Block<F>> {
@@ -228,7 +229,7 @@ impl Vae {
                 Source::Pseudo { inputs } => {
                     let mut x = b.x.rows_mut(n);
                     (0..n).for_each(|r| p.values().row_into(inputs, b.first + r, x.row(r)));
-                    self.encode(isa, p, b);
+                    self.encode_z(isa, p, b);
                 }
                 Source::Learned { means, log_variances, .. } => {
                     let mut eta = b.eta.rows_mut(n);
@@ -238,7 +239,7 @@ impl Vae {
                         p.values().row_into(log_variances, b.first + r, v);
                     }
                 }
-                Source::Exemplars { .. } => self.encode(isa, p, b),
+                Source::Exemplars { .. } => self.encode_z(isa, p, b),
             }
         });
         let each =
@@ -292,8 +293,7 @@ impl Vae {
         lap(Stage::Latent, None);
         if let Source::Pseudo { .. } = mixture.source {
             self.posterior.bound_grad(b.eta.rows(n), b.d_eta.rows_mut(n));
-            let (x, dx) = (b.x.rows(n), Some(&mut b.d_prior[0]));
-            self.encoder.backward_rows(isa, p, x, &b.eta, &mut b.d_eta, dx, &mut b.encoder);
+            self.encoder_backward(isa, p, b, true);
         }
     }
 }

@@ -99,7 +99,7 @@ impl<F> LevelCache<F> {
 }
 
 /// Two hidden layers, and a linear one.
-fn net(config: &VaeConfig, layout: &mut Layout, inputs: usize, width: usize, outputs: usize) -> Chain {
+pub(super) fn net(config: &VaeConfig, layout: &mut Layout, inputs: usize, width: usize, outputs: usize) -> Chain {
     let first = layout.scope(0, |l| hidden(config, l, inputs, width));
     let second = layout.scope(1, |l| hidden(config, l, width, width));
     let last = layout.scope(2, |l| Dense::new(l, width, outputs, Activation::Identity, config.init));

@@ -5,8 +5,9 @@
 //!     dη ← ∂T ← dz ← decoder ← dη_x ← w · ∂ log p(x|z)              dη ← w · ∂ KL
 //! ```
 
+use super::lower::{Lower, climb, side_by_side};
 use super::{Block, Heads, Hidden, ModelPosterior, ModelPrior, Norm, PriorTable, VaeConfig};
-use crate::density::{AnyLikelihood, PosteriorKind, PriorKind};
+use crate::density::{AnyLikelihood, Level, LowerKind, PosteriorKind, PriorKind};
 use crate::error::Result;
 use crate::estimator::{Batch, Estimator};
 use crate::layer::{
@@ -30,6 +31,8 @@ pub struct Vae {
     pub(super) likelihood: Arc<dyn AnyLikelihood>,
     pub(super) posterior: ModelPosterior,
     pub(super) prior: ModelPrior,
+    /// Stochastic layers between z and the data.
+    pub(super) lower: Option<Lower>,
 }
 
 /// Stages of a forward pass, with their names.
@@ -62,7 +65,7 @@ pub(super) fn hidden(config: &VaeConfig, layout: &mut Layout, inputs: usize, out
     if config.residual && inputs == outputs { Arc::new(Residual::new(layer)) } else { layer }
 }
 
-fn heads(config: &VaeConfig, layout: &mut Layout, inputs: usize) -> Arc<dyn AnyLayer> {
+pub(super) fn heads(config: &VaeConfig, layout: &mut Layout, inputs: usize) -> Arc<dyn AnyLayer> {
     let mut head = |name: &str, outputs| -> Arc<dyn AnyLayer> {
         layout.scope(name, |l| Arc::new(Dense::new(l, inputs, outputs, Activation::Identity, config.init)))
     };
@@ -90,16 +93,24 @@ pub(super) fn to_gaussian(config: &VaeConfig, layout: &mut Layout, inputs: usize
         layers.push(if i == 0 && !learns { layout.without_input_gradient(add) } else { add(layout) });
         width = next;
     }
+    if let LowerKind::Ladder(levels) = config.lower {
+        let levels: Vec<Level> = levels.iter().collect();
+        layers.push(climb(config, layout, &levels, width));
+        return Chain::new(layers);
+    }
     let add = |l: &mut Layout| heads(config, l, width);
     layers.push(if layers.is_empty() && !learns { layout.without_input_gradient(add) } else { add(layout) });
     Chain::new(layers)
 }
 
 fn decoder(config: &VaeConfig, layout: &mut Layout, outputs: usize) -> Chain {
-    let (mut layers, mut width) = (Vec::new(), config.code_cols());
+    let (mut layers, mut width): (Vec<Arc<dyn AnyLayer>>, _) = (Vec::new(), config.decoded_cols());
     for (i, &next) in config.hidden.iter().rev().enumerate() {
-        layers.push(layout.scope(i, |l| hidden(config, l, width, next)));
-        width = next;
+        layers.push(layout.scope(i, |l| match config.lower {
+            LowerKind::Hvae(_) if i == 0 => side_by_side(config, l, next),
+            _ => hidden(config, l, width, next),
+        }));
+        width = f32::of(&**layers.last().expect("one was added")).outputs();
     }
     let last = config.hidden.len();
     layers.push(layout.scope(last, |l| {
@@ -136,7 +147,8 @@ impl Vae {
         let early = config.prior.levels().is_none().then(|| prior(&mut layout));
         let posterior = layout.scope("posterior", |l| ModelPosterior::new(config, l));
         let prior = early.unwrap_or_else(|| prior(&mut layout));
-        let vae = Vae { config: config.clone(), layout, encoder, decoder, likelihood, posterior, prior };
+        let lower = Lower::new(config, &mut layout);
+        let vae = Vae { config: config.clone(), layout, encoder, decoder, likelihood, posterior, prior, lower };
         vae.check_meetings()?;
         Ok(vae)
     }
@@ -180,15 +192,24 @@ impl Vae {
 
     /// `x` to the posterior's parameters `eta`.
     pub fn encode<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>) {
-        let x = b.seen.as_ref().unwrap_or(&b.x).rows(b.rows);
-        self.encoder.forward(isa, p, x, &mut b.eta, &mut b.encoder);
+        self.encode_z(isa, p, b);
+        self.look(isa, p, b);
+    }
+    /// The same for z alone, without what levels below it look at x by.
+    pub(super) fn encode_z<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>) {
+        self.encoder_forward(isa, p, b);
         self.posterior.bound(b.eta.rows_mut(b.rows));
         if let ModelPrior::Conditional(prior) = &self.prior {
             prior.encode(isa, p, b);
         }
     }
-    /// `eta` and `eps` to latents `z`.
+    /// `eta` and `eps` to latents `z`, and those below it.
     pub fn sample<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>) {
+        self.sample_z(isa, p, b);
+        self.sample_below(isa, p, b);
+    }
+    /// The same of z alone.
+    pub(super) fn sample_z<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>) {
         let (n, many) = (b.rows, b.many());
         let (eta, eps, z) = (b.eta.rows(n), b.eps.rows(many), b.z.rows_mut(many));
         self.posterior.sample(isa, p, eta, eps, z, &mut b.log_det, &mut b.posterior);
@@ -197,8 +218,12 @@ impl Vae {
     /// `z` to the likelihood's parameters `out`.
     pub fn decode<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>) {
         self.join_condition(b);
+        self.join_below(b);
         let many = b.many();
-        let z = b.given.as_ref().map_or_else(|| b.z.rows(many), |given| given.joined(many));
+        let z = match &b.below {
+            Some(below) => below.seen(many),
+            None => b.given.as_ref().map_or_else(|| b.z.rows(many), |given| given.joined(many)),
+        };
         self.decoder.forward(isa, p, z, &mut b.out, &mut b.decoder);
     }
     /// The KL of each row and latent, from `eta`.
@@ -250,8 +275,8 @@ impl Vae {
             self.decoder_backward(part, isa, p, b);
         }
         self.latent_grad(isa, p, b, estimator, table);
-        let x = b.seen.as_ref().unwrap_or(&b.x).rows(b.rows);
-        self.encoder.backward_rows(isa, p, x, &b.eta, &mut b.d_eta, None, &mut b.encoder);
+        self.look_grad(isa, p, b);
+        self.encoder_backward(isa, p, b, false);
     }
     /// The terms' weights, and the derivative by the likelihood's parameters in their place.
     pub(super) fn likelihood_grad<F: Real>(
@@ -305,13 +330,15 @@ impl Vae {
 
     /// What a parameter's gradient is made from in a block that has been through [`backward`](Self::backward).
     pub fn gradient<'a, F: Real>(&self, slot: Slot, b: &'a Block<F>) -> Gradient<'a, F> {
-        let (n, many) = (b.rows, b.many());
-        let of_encoder = || self.encoder.gradient(slot, b.seen(), b.d_eta.rows(n), &b.encoder);
+        let many = b.many();
+        let of_encoder = || self.encoder.gradient(slot, b.seen(), self.d_said(b), &b.encoder);
         let of_decoder = || self.decoder.gradient(slot, b.decoded(), b.out.rows(many), &b.decoder);
         let of_likelihood = || F::likelihood(&*self.likelihood).gradient(slot, many, &b.likelihood);
         let of_prior = || self.prior.gradient(slot, b);
         let of_posterior = || self.posterior.gradient(slot, many, &b.posterior);
-        match of_encoder().or_else(of_decoder).or_else(of_likelihood).or_else(of_prior).or_else(of_posterior) {
+        let of_lower = || self.gradient_below(slot, b);
+        let of_latents = || of_prior().or_else(of_posterior).or_else(of_lower);
+        match of_encoder().or_else(of_decoder).or_else(of_likelihood).or_else(of_latents) {
             Some(gradient) => gradient,
             None => panic!("parameter {} belongs to no part of the model", slot.index()),
         }
@@ -330,6 +357,7 @@ impl Vae {
         }
         stages.push(("the sampled latent".to_owned(), b.z.rows(b.many())));
         stages.extend(self.prior.stages(b));
+        stages.extend(self.stages_below(b));
         stages.extend(inner("decoder", &self.decoder, &b.decoder, b.many()));
         stages.push(("the decoder's last layer".to_owned(), b.out.rows(b.many())));
         stages
@@ -340,6 +368,7 @@ impl Vae {
         self.encoder.kinks(b.rows, &b.eta, &b.encoder, sides);
         self.posterior.kinks(b.eta.rows(b.rows), sides);
         self.prior.kinks(b, sides);
+        self.kinks_below(b, sides);
         self.decoder.kinks(b.many(), &b.out, &b.decoder, sides);
         F::likelihood(&*self.likelihood).kinks(b.x.rows(b.rows), b.out.rows(b.many()), sides);
     }

@@ -29,7 +29,7 @@ const BLOCK: usize = 16;
 /// How the KL of N rows to the prior falls into parts, in nats per example. All are estimated from the same draws, so that
 /// they add up to rounding.
 ///
-/// Of a prior of more stochastic layers, log p(z) is [its bound](crate::model::StackedSampler::bound).
+/// All of it is of z; what levels below z add to the KL is left out. Of a prior of more stochastic layers, log p(z) is [its bound](crate::model::StackedSampler::bound).
 ///
 /// q(z) is the mixture of these rows' posteriors and of no others. Where hardly two of them meet, `mutual_information` is near
 /// log N, and what more there is to know of a row counts as total correlation: only figures of as many rows compare.

@@ -2,7 +2,7 @@
 
 use super::{Examples, check_size, check_some};
 use crate::error::{Error, Result};
-use crate::model::{Inference, Vae};
+use crate::model::{Draw, Inference, Vae};
 use ndarray::{Array2, ArrayView2};
 
 /// The posteriors of some rows.
@@ -64,14 +64,28 @@ pub fn encode(inference: &mut Inference<'_, f32>, examples: &Examples) -> Result
     Ok(Encoding { mean, log_variance })
 }
 
-/// The mean of x for each row of latents `z`, (rows, L), or [z | c] of a conditional model, (rows, L + C), to (rows, D).
+/// The mean of x for each row of latents `z`, (rows, L), at the means of any levels below z; or [z | c] of a conditional model, (rows, L + C), to (rows, D).
 ///
 /// # Errors
 /// Latents with another number of columns than the model's, or values that are not finite; no rows, or more than fit in
 /// memory.
 pub fn decode(inference: &mut Inference<'_, f32>, z: ArrayView2<'_, f32>) -> Result<Array2<f32>> {
     let cols = inference.vae().config().inputs;
-    decode_rows(inference, z, cols, |_, mean| mean)
+    decode_rows(inference, z, cols, None, |_, mean| mean)
+}
+
+/// The same with draws at the levels below z, if there are any: see [`Inference::generate`].
+///
+/// # Errors
+/// As [`decode`].
+pub(super) fn generate(
+    inference: &mut Inference<'_, f32>,
+    z: ArrayView2<'_, f32>,
+    draw: &Draw,
+    temperature: f64,
+) -> Result<Array2<f32>> {
+    let cols = inference.vae().config().inputs;
+    decode_rows(inference, z, cols, Some((draw, temperature)), |_, mean| mean)
 }
 
 /// The likelihood's parameters (logits, say) for each row of latents `z`, as for [`decode`], to (rows, E).
@@ -80,13 +94,14 @@ pub fn decode(inference: &mut Inference<'_, f32>, z: ArrayView2<'_, f32>) -> Res
 /// As [`decode`].
 pub fn decode_parameters(inference: &mut Inference<'_, f32>, z: ArrayView2<'_, f32>) -> Result<Array2<f32>> {
     let cols = inference.vae().likelihood::<f32>().eta_cols();
-    decode_rows(inference, z, cols, |eta, _| eta)
+    decode_rows(inference, z, cols, None, |eta, _| eta)
 }
 
 fn decode_rows(
     inference: &mut Inference<'_, f32>,
     z: ArrayView2<'_, f32>,
     cols: usize,
+    below: Option<(&Draw, f64)>,
     pick: impl for<'a> Fn(&'a [f32], &'a [f32]) -> &'a [f32] + Sync,
 ) -> Result<Array2<f32>> {
     check_latents(inference.vae(), z)?;
@@ -95,7 +110,11 @@ fn decode_rows(
     check_size(rows, cols)?;
     let mut out = Array2::zeros((rows, cols));
     let fill = |r: usize, to: &mut [f32]| to.iter_mut().zip(z.row(r)).for_each(|(to, z)| *to = *z);
-    inference.decode(rows, &fill, |r, eta, mean| copy(pick(eta, mean), out.row_mut(r)));
+    let write = |r: usize, eta: &[f32], mean: &[f32]| copy(pick(eta, mean), out.row_mut(r));
+    match below {
+        None => inference.decode(rows, &fill, write),
+        Some(below) => inference.generate(rows, &fill, below, write),
+    }
     Ok(out)
 }
 

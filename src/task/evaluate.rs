@@ -29,8 +29,11 @@ pub struct EvaluationReport {
     pub reconstruction: f64,
     /// KL(q(z|x) ‖ p(z)).
     pub kl: f64,
-    /// Its part in each latent; empty where the KL has no closed form: of learned priors, and of posteriors that are flows.
+    /// Its part in each latent; empty where the KL has no closed form: of learned priors, of posteriors that are flows, and of
+    /// levels below z.
     pub kl_per_latent: Vec<f64>,
+    /// The KL of z and of each level below it, from z down; empty without such levels.
+    pub kl_by_level: Vec<f64>,
     /// The bound on −log p(x) that the model was trained by, where that is another than −ELBO.
     pub neg_bound: Option<f64>,
     /// The importance-sampled −log p(x), if samples were asked for: by K = 1, 10, 100 … samples as far as they divide S,
@@ -98,6 +101,7 @@ pub fn evaluate_trained(
         reconstruction: metrics.reconstruction,
         kl: metrics.kl,
         kl_per_latent: if closed { stats.kl.iter().map(|kl| kl / rows as f64).collect() } else { Vec::new() },
+        kl_by_level: vae.kl_by_level(&stats),
         neg_bound: metrics.neg_bound,
         nll,
         active_units,

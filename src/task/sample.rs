@@ -1,9 +1,10 @@
 //! New rows: latents from the prior, or from what the rows of training made of the latent space, decoded.
 
-use super::{Covariance, Examples, GaussianMixture, MixtureFit, check_size, check_some, decode, encode};
+use super::encode::generate;
+use super::{Covariance, Examples, GaussianMixture, MixtureFit, check_size, check_some, encode};
 use crate::density::PosteriorKind;
 use crate::error::{Error, Result};
-use crate::model::{Inference, join};
+use crate::model::{Draw, Inference, join};
 use crate::nearest::unknown;
 use crate::tensor::{Noise, Stream};
 use ndarray::{Array2, ArrayView2};
@@ -61,7 +62,7 @@ pub struct Sampling<'a> {
     /// A mixture that takes the prior's place.
     pub mixture: Option<&'a GaussianMixture>,
     /// What deviations are multiplied by: z = μ + T σ ε, of the standard normal prior, of each component of a mixture, and of
-    /// the normal at a flow's end, and at every level of more stochastic layers. Below 1, samples are nearer the means and less various.
+    /// the normal at a flow's end, and at every level of more stochastic layers, above z or below it. Below 1, samples are nearer the means and less various.
     pub temperature: f64,
     /// The condition of each sample, (count, C); a conditional model has no samples without.
     pub condition: Option<ArrayView2<'a, f32>>,
@@ -143,7 +144,7 @@ fn check_condition(inference: &Inference<'_, f32>, count: usize, sampling: &Samp
     Ok(())
 }
 
-/// The means of x for `count` latents from the prior, (count, D).
+/// The means of x for `count` latents from the prior, with draws at any levels below z, (count, D).
 ///
 /// # Errors
 /// As [`sample_latents`].
@@ -163,10 +164,9 @@ pub fn sample_by(
 ) -> Result<Array2<f32>> {
     check_size(count, inference.vae().config().inputs)?;
     let z = sample_latents_by(inference, count, seed, sampling)?;
-    match sampling.condition {
-        None => decode(inference, z.view()),
-        Some(c) => decode(inference, join(z.view(), c).view()),
-    }
+    let z = sampling.condition.map_or_else(|| z.clone(), |c| join(z.view(), c));
+    let draw = Draw { noise: Noise::new(seed), stream: Stream::Sample, step: 0 };
+    generate(inference, z.view(), &draw, sampling.temperature)
 }
 
 /// A mixture of `count` Gaussians fitted to the aggregate posterior of some rows: see [`GaussianMixture::fit`].

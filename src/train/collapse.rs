@@ -1,7 +1,7 @@
 //! Posterior collapse: latents that the encoder leaves at the prior, so that the decoder learns to do without them.
 
 use super::{EpochReport, TrainConfig, Trainer};
-use crate::density::LikelihoodKind;
+use crate::density::{LikelihoodKind, LowerKind};
 use crate::estimator::ObjectiveKind;
 use std::fmt;
 
@@ -69,6 +69,11 @@ fn remedies(config: &TrainConfig) -> Vec<String> {
     let plain = config.objective == ObjectiveKind::Elbo && config.vae.closed_form();
     if beta > 0.0 && plain && config.free_bits.is_none() && capacity.is_none() {
         add("--free-bits 0.1: that much KL of each latent is not pressed");
+    }
+    if config.vae.lower != LowerKind::None {
+        add(
+            "fewer levels in --lower: these are the latents of z, and those below may carry all (kl_by_level in metrics.jsonl)",
+        );
     }
     add("a lower --learning-rate, or fewer layers in --hidden");
     remedies

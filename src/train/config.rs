@@ -125,13 +125,15 @@ impl TrainConfig {
         }
         if self.free_bits.is_some() || !matches!(objective, Objective::Elbo(_)) {
             return Err(Error::input(
-                "a capacity is of the plain ELBO, under the standard prior and without free bits",
+                "a capacity is of the plain ELBO, under the standard prior, without free bits and levels below z",
             )
-            .hint("leave --capacity out, or --objective, --gradient, --prior, --free-bits and a --posterior that is a flow"));
+            .hint("leave --capacity out, or --objective, --gradient, --prior, --free-bits, --lower and a --posterior that is a flow"));
         }
         Ok(objective.with_capacity(Some(nats)))
     }
     fn base_objective(&self) -> Result<Objective> {
+        self.vae.check_gradient(self.gradient)?;
+        self.vae.check_objective(self.objective)?;
         self.objective.build(self.samples, self.gradient, self.free_bits, self.vae.closed_form())
     }
     /// The objective at a step, of batches drawn from `examples` rows, with its penalty: its capacity may still be rising.
@@ -214,7 +216,7 @@ impl TrainConfig {
     /// # Errors
     /// How much is needed, and how much there is.
     pub(super) fn check_memory(&self, vae: &Vae, rows: usize) -> Result<()> {
-        let VaeConfig { hidden, inputs, latent, likelihood, prior, condition, .. } = &self.vae;
+        let VaeConfig { hidden, inputs, latent, likelihood, prior, condition, lower, .. } = &self.vae;
         let eta = likelihood.eta_cols(*inputs);
         // Both networks have the hidden layers, and every layer an output and its derivative; a decoder's row for each sample.
         let hidden = hidden.iter().sum::<usize>();
@@ -228,6 +230,7 @@ impl TrainConfig {
             }
         };
         let sample = (2 * (hidden + latent + eta)).saturating_add(flow).saturating_add(prior.activations(*latent));
+        let sample = sample.saturating_add(lower.activations(*latent));
         let row = sample.saturating_mul(self.samples).saturating_add(2 * hidden + inputs);
         let row = row.saturating_add(self.vae.posterior_columns().saturating_mul(2));
         // Dropout's mask and what it is applied to; the network of a conditional prior, of the encoder's shape.
@@ -289,9 +292,9 @@ pub(super) fn check_penalty(penalty: Option<Penalty>, objective: &Objective, vae
             Err(Error::input(what).hint("leave out --penalty or --conditional-prior"))
         }
         Some(penalty) if !(one && matches!(objective, Objective::Elbo(_))) => Err(Error::input(format!(
-            "the penalty {penalty} is of the plain ELBO of one sample, under the standard prior"
+            "the penalty {penalty} is of the plain ELBO of one sample, under the standard prior, without levels below z"
         ))
-        .hint("leave --penalty out, or --objective, --samples, --gradient, --prior and a --posterior that is a flow")),
+        .hint("leave --penalty out, or --objective, --samples, --gradient, --prior, --lower and a --posterior that is a flow")),
         Some(Penalty { kind: PenaltyKind::TotalCorrelation, .. }) if vae.posterior != PosteriorKind::Diagonal => {
             Err(Error::input(format!(
                 "the total correlation is estimated from posteriors that are products over latents, and {} ones are not",

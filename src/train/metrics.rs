@@ -26,6 +26,9 @@ pub struct MetricsLine {
     pub heldout: Option<MetricsTerms>,
     /// The KL's weight in the last step.
     pub beta: f64,
+    /// The KL of z and of each level below it, from z down, of the training rows; none without such levels.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kl_by_level: Vec<Option<f64>>,
     /// Latents in use.
     pub active_units: usize,
     /// Training rows a second, evaluation not counted.
@@ -75,6 +78,7 @@ impl From<&EpochReport> for MetricsLine {
             validation: r.validation.map(MetricsTerms::from),
             heldout: r.heldout.map(MetricsTerms::from),
             beta: r.beta,
+            kl_by_level: r.kl_by_level.iter().map(|kl| kl.is_finite().then_some(*kl)).collect(),
             active_units: r.active_units,
             samples_per_second: r.samples_per_second,
             learning_rate: r.learning_rate,

@@ -43,6 +43,8 @@ pub struct EpochReport {
     pub heldout: Option<Metrics>,
     /// The KL's weight in the last step.
     pub beta: f64,
+    /// The KL of z and of each level below it, from z down, mean over the epoch's batches; empty without such levels.
+    pub kl_by_level: Vec<f64>,
     /// Latents in use on the test split (or the validation, or the training split).
     pub active_units: usize,
     /// Training rows a second, evaluation not counted.

@@ -4,7 +4,7 @@ use super::metrics::curves;
 use super::{METRICS_FILE, MetricsLine, SavedModel, filler};
 use crate::data::{Binarize, Condition, Dataset, Field, ImageShape, View};
 use crate::error::Result;
-use crate::model::{Inference, join};
+use crate::model::{Draw, Inference, join};
 use crate::report::{curve, grid, points};
 use crate::tensor::{Exec, Noise, Stream};
 use ndarray::Array2;
@@ -95,7 +95,8 @@ fn samples(
     inference.condition_draws(&mut z, c.view());
     let z = join(z.view(), c.view());
     let latent = |row: usize, to: &mut [f32]| to.iter_mut().zip(z.row(row)).for_each(|(to, z)| *to = *z);
-    inference.decode(c.nrows(), &latent, |row, eta, mean| {
+    let draw = Draw { noise, stream: Stream::Sample, step: 0 };
+    inference.generate(c.nrows(), &latent, (&draw, 1.0), |row, eta, mean| {
         let mut line = out.row_mut(row);
         let line = line.as_slice_mut().expect("a new array is row-major");
         match from_likelihood {

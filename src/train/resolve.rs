@@ -3,7 +3,7 @@
 use super::config::check_penalty;
 use super::{Capacity, OutputBias, Settings, TrainConfig};
 use crate::data::{Binarize, Dataset, View};
-use crate::density::{LikelihoodKind, PosteriorKind, PriorKind};
+use crate::density::{LikelihoodKind, LowerKind, PosteriorKind, PriorKind};
 use crate::error::{Error, Result};
 use crate::estimator::{BetaSchedule, Objective, ObjectiveKind, PathGradient, Penalty};
 use crate::layer::{Activation, InitScheme, activation_name, parse_activation};
@@ -110,6 +110,7 @@ impl Settings {
             likelihood: parse(&self.likelihood, "likelihood", base.likelihood)?,
             prior: parse(&self.prior, "prior", base.prior)?,
             posterior: parse(&self.posterior, "posterior", base.posterior)?,
+            lower: parse(&self.lower, "lower", base.lower)?,
             log_variance: self.log_variance.or(base.log_variance),
             init: named(&self.init, "init", base.init, &InitScheme::ALL)?,
             ..base
@@ -181,6 +182,8 @@ impl Settings {
     /// Unknown names (with the nearest), and parts that do not go together: see [`ObjectiveKind::build`].
     pub fn objective_for(&self, vae: &VaeConfig) -> Result<Objective> {
         let (kind, samples, gradient) = self.objective_parts()?;
+        vae.check_gradient(gradient)?;
+        vae.check_objective(kind)?;
         let free_bits = self.free_bits.as_deref().map(str::parse).transpose().map_err(|e: Error| e.at("free-bits"))?;
         kind.build(samples, gradient, free_bits, vae.closed_form())
     }
@@ -256,6 +259,7 @@ impl Settings {
             log_variance: vae.log_variance,
             prior: (vae.prior != PriorKind::StandardNormal).then(|| vae.prior.to_string()),
             posterior: (vae.posterior != PosteriorKind::Diagonal).then(|| vae.posterior.to_string()),
+            lower: (vae.lower != LowerKind::None).then(|| vae.lower.to_string()),
             init: name(&InitScheme::ALL.map(|(name, init)| (name, init == vae.init))),
             ..Settings::default()
         }

@@ -121,8 +121,19 @@ impl ModelInfo {
 }
 
 /// The settings that are the network, and so stand under `architecture`.
-const ARCHITECTURE: [&str; 10] =
-    ["preset", "hidden", "latent", "layer", "activation", "heads", "prior", "posterior", "log-variance", "init"];
+const ARCHITECTURE: [&str; 11] = [
+    "preset",
+    "hidden",
+    "latent",
+    "layer",
+    "activation",
+    "heads",
+    "prior",
+    "posterior",
+    "lower",
+    "log-variance",
+    "init",
+];
 
 /// Metadata, as it is in a file.
 #[derive(Serialize, Deserialize)]

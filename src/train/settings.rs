@@ -83,6 +83,8 @@ settings! {
     prior: String,
     /// q(z|x): "diagonal", "full", "planar:STEPS" or "iaf:STEPS".
     posterior: String,
+    /// Stochastic layers between z and the data: "none", "hvae:LATENTxWIDTH,…" or "ladder:LATENTxWIDTH,…".
+    lower: String,
     /// Two numbers between which the posterior's log-variances are kept.
     log_variance: [f64; 2],
     /// Initial parameters: "torch", "glorot" or "he".

@@ -419,6 +419,7 @@ impl Trainer {
             validation: validation.map(|e| Metrics::from(&e.stats)),
             heldout: heldout.map(|e| Metrics::from(&e.stats)),
             beta: self.beta(last),
+            kl_by_level: self.vae.kl_by_level(&self.state.sums),
             active_units,
             samples_per_second: self.pace.rows as f64 / self.pace.seconds.max(f64::MIN_POSITIVE),
             learning_rate: self.learning_rate(last),

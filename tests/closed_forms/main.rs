@@ -3,6 +3,7 @@
 
 mod bounds;
 mod linear;
+mod lower;
 mod ppca;
 mod quadrature;
 mod stacked;

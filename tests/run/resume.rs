@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tempfile::tempdir;
 
 /// What a run's state consists of differs between these.
-const VARIANTS: [&str; 14] = [
+const VARIANTS: [&str; 16] = [
     "",
     "validation = 9\npatience = 2\nclip = 0.5\nwarmup-epochs = 2.5",
     "schedule = \"cosine\"\nbinarize = \"dynamic\"\noptimizer = \"adamw\"\nseed = 7\nnorm = \"batch\"\nhidden = [9, 9]\naverage = 0.9",
@@ -23,6 +23,8 @@ const VARIANTS: [&str; 14] = [
     "prior = \"flow:3:8\"\nobjective = \"iwae\"\nsamples = 2\ngradient = \"stl\"\naverage = 0.9\nvalidation = 9\nprecision = \"bf16\"",
     "prior = \"exemplar:30:2\"\nbinarize = \"dynamic\"\nvalidation = 9\naverage = 0.9\nnormalize-gradients = true",
     "prior = \"vae:3x8,2x5\"\nposterior = \"iaf:2\"\nobjective = \"iwae\"\nsamples = 3\ngradient = \"dreg\"\ndropout = 0.2\nvalidation = 9\nprecision = \"bf16\"",
+    "lower = \"hvae:3x8,2x5\"\nprior = \"exemplar:30:2\"\ndropout = 0.2\nvalidation = 9\naverage = 0.9",
+    "lower = \"ladder:3x8,2x5\"\nprior = \"vamp:4\"\nsamples = 2\nvalidation = 9\nprecision = \"bf16\"\nlog-variance = [-6, 2]",
 ];
 
 fn stop(out: &Path, settings: &Settings, step: u64) {

@@ -51,6 +51,7 @@ fn change(key: &str) -> &'static str {
         "average" => "average = 0.99",
         "prior" => "prior = \"vamp:6\"",
         "posterior" => "posterior = \"iaf:2\"",
+        "lower" => "lower = \"hvae:5x6\"",
         "init" => "init = \"he\"",
         "output-bias" => "output-bias = \"data-mean\"",
         "binarize" => "binarize = \"fixed\"",
@@ -153,6 +154,7 @@ fn fields(config: &TrainConfig) -> BTreeMap<&'static str, String> {
         likelihood,
         prior,
         posterior,
+        lower,
         log_variance,
         init,
     } = vae;
@@ -160,7 +162,7 @@ fn fields(config: &TrainConfig) -> BTreeMap<&'static str, String> {
     texts![epochs batch_size schedule beta objective samples gradient free_bits capacity penalty clip output_bias corrupt normalize
         average binarize patience precision seed
         preset inputs hidden layer norm residual dropout condition conditional_prior latent heads likelihood prior posterior
-        log_variance init
+        lower log_variance init
         kind learning_rate betas epsilon momentum nesterov weight_decay]
 }
 

@@ -6,6 +6,7 @@ mod exemplar;
 mod exemplar_density;
 mod flow_prior;
 mod gradients;
+mod lower;
 mod priors;
 mod stacked_prior;
 mod support;

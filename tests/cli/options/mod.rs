@@ -4,6 +4,7 @@ mod conditional;
 mod evaluate;
 mod exchange;
 pub mod lab;
+mod lower;
 mod network;
 mod objective;
 mod posterior;
@@ -27,6 +28,7 @@ fn table() -> Vec<Row> {
         training::ROWS,
         objective::ROWS,
         posterior::ROWS,
+        lower::ROWS,
         exchange::ROWS,
         reproduce::ROWS,
         sample::ROWS,
