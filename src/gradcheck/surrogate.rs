@@ -132,6 +132,7 @@ impl<'a> Surrogate<'a> {
                 let score = |i: usize| w.score[i] - w.path[i] * (w.log_qz[i] + w.log_pz[i]);
                 let score: Vec<f64> = (0..many).map(score).collect();
                 sum += direct(&log_p, &w.log_pz) + direct(&log_q, &score);
+                sum += below(fixed, moving, out);
             }
             ModelPrior::StandardNormal(normal) => {
                 normal.log_prob(isa, moving.z.rows(many), out);
