@@ -163,8 +163,8 @@ kernel! {
 
 kernel! {
     /// Adds to `dmean` and `dlog_var` what some rows say of one component: Σ_r w_r s_r (z_r − μ) p and
-    /// ½ Σ_r w_r s_r ((z_r − μ)² p − 1), row after row. z is (rows, L), and the rows' shares of the component are the column `c` of
-    /// `shares`. Rows without a share are left out.
+    /// ½ Σ_r w_r s_r ((z_r − μ)² p − 1), row after row: block after block of rows gives the bits of one call. z is (rows, L), and
+    /// the rows' shares of the component are the column `c` of `shares`. Rows without a share are left out.
     ///
     /// # Panics
     /// If shapes do not agree.
@@ -191,7 +191,7 @@ kernel! {
         let (half, one) = (s.constant(0.5), s.splat(E::ONE));
         for_each_vector!(latents, |i, n| {
             let (mean, precision) = (load(s, mean, i, n), load(s, precision, i, n));
-            let (mut of_mean, mut of_log_var) = (s.splat(E::ZERO), s.splat(E::ZERO));
+            let (mut of_mean, mut of_log_var) = (load(s, dmean, i, n), load(s, dlog_var, i, n));
             for r in 0..z.rows() {
                 let share = shares.row(r)[c];
                 if share == E::ZERO {
@@ -200,10 +200,10 @@ kernel! {
                 let (weight, d) = (s.splat(weights[r] * share), s.sub(whole(s, z, r, i), mean));
                 let scaled = s.mul(d, precision);
                 of_mean = s.fma(weight, scaled, of_mean);
-                of_log_var = s.fma(weight, s.sub(s.mul(d, scaled), one), of_log_var);
+                of_log_var = s.fma(s.mul(half, weight), s.sub(s.mul(d, scaled), one), of_log_var);
             }
-            store(s, s.add(load(s, dmean, i, n), of_mean), dmean, i, n);
-            store(s, s.fma(half, of_log_var, load(s, dlog_var, i, n)), dlog_var, i, n);
+            store(s, of_mean, dmean, i, n);
+            store(s, of_log_var, dlog_var, i, n);
         });
     }
 }

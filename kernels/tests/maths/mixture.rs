@@ -72,6 +72,15 @@ fn agrees<E: Element>() {
                     let (mean, precision) = (mean.mat().row(c), precision.mat().row(c));
                     let shares = Mat::new(&all, rows, count, count);
                     mixture_grad_component(isa, z.mat(), shares, c, &weights, mean, precision, m.inside(), v.inside());
+                    // Block after block of rows is as good.
+                    let [mut m2, mut v2] = [0; 2].map(|_| vec![E::ONE; latents]);
+                    for (from, rows) in [(0, 2), (2, rows - 2)] {
+                        let (z, shares) = (z.mat().block(from, rows, 0, latents), shares.block(from, rows, 0, count));
+                        let weights = &weights[from..];
+                        mixture_grad_component(isa, z, shares, c, weights, mean, precision, &mut m2, &mut v2);
+                    }
+                    assert_same_bits(&m2, m.inside(), "by a mean, in blocks");
+                    assert_same_bits(&v2, v.inside(), "by a log-variance, in blocks");
                     dmean.extend(m.into_contents());
                     dv.extend(v.into_contents());
                 }
