@@ -121,7 +121,10 @@ impl Evaluate {
                 "{}\nfigures of the posteriors together are of diagonal ones, and these are {posterior}",
                 by_latent(&report)
             ),
-            (aggregate, _) => by_latent(&report) + &aggregate.as_ref().map_or_else(String::new, together),
+            (aggregate, _) => {
+                let parts = |a: &AggregatePosterior| together(a, !report.kl_by_level.is_empty());
+                by_latent(&report) + &aggregate.as_ref().map_or_else(String::new, parts)
+            }
         };
         console.report(&json, text(&report, &label(info)) + &of_posteriors)
     }
@@ -165,8 +168,9 @@ fn by_latent(r: &EvaluationReport) -> String {
     format!("\nKL of each latent, greatest first: {}{rest}", shown.join(" "))
 }
 
-/// How the KL falls into parts of the posteriors together.
-fn together(a: &AggregatePosterior) -> String {
+/// How the KL falls into parts of the posteriors together; of z alone, where there are levels below it.
+fn together(a: &AggregatePosterior, levels: bool) -> String {
+    let of_z = if levels { "posteriors of z of" } else { "posteriors of" };
     let to_prior = match a.dimension_kl {
         Some(by_dimension) => {
             format!("total correlation {:.4} + KL by dimension {by_dimension:.4}", a.total_correlation)
@@ -175,7 +179,7 @@ fn together(a: &AggregatePosterior) -> String {
     };
     let (rows, most) = (count(a.rows, "row"), (a.rows as f64).ln());
     format!(
-        "\nposteriors of {rows}, a draw of each: KL {:.4} = mutual information {:.4} (at most {most:.4}) + {to_prior}",
+        "\n{of_z} {rows}, a draw of each: KL {:.4} = mutual information {:.4} (at most {most:.4}) + {to_prior}",
         a.kl, a.mutual_information
     )
 }

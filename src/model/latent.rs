@@ -92,8 +92,8 @@ impl Vae {
         self.log_densities_below(isa, p, b);
     }
     /// The KL of each row without a draw: in closed form, its upper bound of a [mixture](crate::density::Components::kl_bound), or its
-    /// estimate of a [flow](super::FlowPrior) or of [more stochastic layers](super::StackedPrior), which spends the latents of
-    /// the block.
+    /// estimate of a [flow](super::FlowPrior) or of more stochastic layers, [above](super::StackedPrior) z or
+    /// [below](super::Lower), which spends the latents of the block.
     pub(crate) fn kl_for<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>, table: Option<&PriorTable<F>>) {
         if self.kl_over_levels(isa, p, b, table) {
             return;

@@ -44,8 +44,8 @@ const PUBLISHED: [(&str, &str); 5] = [
 ];
 
 /// How to read a name that does not fit.
-const CHOOSE: &str =
-    "--preset, --hidden, --latent, --heads and --likelihood choose the network, --map names its tensors";
+const CHOOSE: &str = "--preset, --hidden, --latent, --norm, --heads, --prior, --lower and --likelihood choose the network, \
+                      --map names its tensors";
 
 /// PyTorch's names for elbo's parameters: by layer or by parameter, one or several whose rows follow one another.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

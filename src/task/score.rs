@@ -1,6 +1,7 @@
 //! How unusual a row is: its −ELBO, and what follows from many of them.
 
 use super::{Examples, check_samples, check_some};
+use crate::density::LowerKind;
 use crate::error::{Error, Result};
 use crate::model::{Draw, Inference, Score};
 use crate::tensor::{Noise, Stream};
@@ -22,8 +23,13 @@ pub fn scores(
     match samples {
         None if !inference.vae().config().kl_without_draws() => {
             let config = inference.vae().config();
+            // Of some posteriors, such as full ones, it is the levels below z that leave no other way.
+            let below = match config.lower {
+                LowerKind::None => String::new(),
+                lower => format!(", with the levels below z, {lower},"),
+            };
             let what = format!(
-                "the KL of a {} posterior to the prior {} is only known from draws",
+                "the KL of a {} posterior to the prior {}{below} is only known from draws",
                 config.posterior, config.prior
             );
             return Err(Error::input(what).hint("--samples 100, for example"));

@@ -39,6 +39,11 @@ pub const ROWS: &[Row] = &[
         let loss = |run: &Run| run.lines.last().unwrap().train.neg_elbo.unwrap();
         assert!(two.kl() > 1.0 && loss(&two) < loss(&hvae) - 1.0, "{} {} {}", two.kl(), loss(&two), loss(&hvae));
         assert!(ladder.kl() > 1.0 && loss(&ladder) < loss(&one), "{} {} {}", ladder.kl(), loss(&one), loss(&ladder));
+        // A full posterior's KL to N(0, I) is known, and those of the levels below it are not.
+        let full = lab.train("--lower hvae:4x12 --posterior full");
+        let ran = crate::support::elbo(lab.at(), &format!("score {} --out s.csv", full.path.display()));
+        let says = "to the prior standard, with the levels below z, hvae:4x12, is only known from draws";
+        assert!(ran.code == 2 && ran.stderr.contains(says), "{}", ran.stderr);
         let ran = crate::support::elbo(lab.at(), "train set --lower ladder:3x9 --condition labels --out none");
         assert!(ran.code == 2 && ran.stderr.contains("leave out --lower or --condition"), "{}", ran.stderr);
     }),
@@ -65,7 +70,8 @@ pub const ROWS: &[Row] = &[
             assert_eq!(found["digest"], run.digest.as_str());
             assert_eq!(SavedModel::load(lab.at().join(to)).unwrap().vae.config(), run.model.vae.config());
             let other = crate::support::elbo(lab.at(), &args);
-            assert!(other.code == 2, "levels are not left out unsaid: {}", other.stderr);
+            let hinted = other.stderr.contains("--lower and --likelihood choose the network");
+            assert!(other.code == 2 && hinted, "levels are not left out unsaid: {}", other.stderr);
         }
     }),
 ];
@@ -78,7 +84,7 @@ fn tasks(lab: &Lab, run: &Run) {
     near(levels.iter().sum(), found["kl"].as_f64().unwrap(), 1e-9, "the KL of all levels");
     assert_eq!(found["kl_per_latent"].as_array().unwrap().len(), 0);
     let text = lab.elbo(&format!("evaluate {path}")).stdout;
-    assert!(text.contains("KL of each level, from z down: "), "{text}");
+    assert!(text.contains("KL of each level, from z down: ") && text.contains("\nposteriors of z of "), "{text}");
     lab.elbo(&format!("encode {path} --with-variance --out z.csv"));
     lab.elbo(&format!("encode {path} --out z.npy"));
     lab.elbo(&format!("reconstruct {path} --out r.npy"));
