@@ -8,13 +8,16 @@ use crate::isa::{Isa, Op};
 use crate::map::load;
 use crate::mat::Mat;
 use crate::once::once;
-use crate::simd::{Element, LANES, Simd};
+use crate::simd::{Element, LANES, Simd, few_registers};
 
 /// Rows, or columns, that are looked at together: those of a micro-tile.
 pub(crate) const GROUP: usize = 4;
 
-/// Lists that leave out less than a tenth of the terms are not worth following.
-const WORTH: f64 = 0.9;
+/// The share of the terms above which lists are not worth following. Where registers are few, tiles of four rows wait for their
+/// right operand, and a term of a list takes 1.5 to 1.7 times as long as one of all of them.
+const fn worth<S: Simd>() -> f64 {
+    if few_registers::<S>() { 0.6 } else { 0.9 }
+}
 
 /// How often in a row nothing is looked for, after it was in vain: a matrix is mostly like those before it.
 const PAUSE: u32 = 31;
@@ -88,9 +91,9 @@ impl Lists {
         }
         self.lens[group] = len as u32;
     }
-    fn weigh(&mut self) {
+    fn weigh(&mut self, worth: f64) {
         let listed: f64 = self.lens.iter().map(|&len| f64::from(len)).sum();
-        self.worth = listed < WORTH * (self.lens.len() * self.most) as f64;
+        self.worth = listed < worth * (self.lens.len() * self.most) as f64;
     }
     fn get(&self, group: usize) -> Option<&[u32]> {
         self.worth.then(|| &self.numbers[group * self.room()..][..self.lens[group] as usize])
@@ -193,8 +196,8 @@ impl<E: Element> Op<E> for Find<'_, E> {
                 }
             }
         }
-        filled.by_rows.weigh();
-        filled.by_columns.weigh();
+        filled.by_rows.weigh(worth::<S>());
+        filled.by_columns.weigh(worth::<S>());
     }
 }
 

@@ -313,6 +313,11 @@ pub trait Simd: Copy + Send + Sync + 'static {
     }
 }
 
+/// Whether an instruction set has so few registers that a micro-tile's sums take most of them.
+pub(crate) const fn few_registers<S: Simd>() -> bool {
+    S::AVAILABLE <= 16
+}
+
 /// One hardware register's worth of lanes: what an instruction set file provides. Every function requires that the
 /// processor has the instruction set, and `load` and `store` that the pointer is good for the register's lanes.
 #[allow(missing_docs, reason = "the names and meanings are those of Simd")]

@@ -7,7 +7,7 @@ use crate::isa::{Isa, Op};
 use crate::mat::Mat;
 use crate::panels::{MAX_VECTORS, Panel, Panels};
 use crate::prefetch::will_write;
-use crate::simd::{Element, LANES, Simd};
+use crate::simd::{Element, LANES, Simd, few_registers};
 use crate::update::{AdamStep, AdamVectors, adam, adam_vector};
 use core::ops::Range;
 
@@ -169,7 +169,8 @@ pub(super) fn store<E: Element, X: Operand<E>>(
 }
 
 /// A tile whose elements each become a step of Adam. A finished micro-tile waits in a buffer while the next one is
-/// summed, and every few steps of `k` one of its vectors is taken: roots and divisions then cost next to nothing.
+/// summed, and every few steps of `k` one of its vectors is taken: roots and divisions then cost next to nothing. Where
+/// registers are few, the update would drive the sums out of them, and follows the micro-tile at once.
 struct Update<'a, S: Simd, X> {
     part: Part<'a, X>,
     m: usize,
@@ -231,6 +232,8 @@ impl<S: Simd, X> Update<'_, S, X> {
 // SAFETY: `adam_tile` checked every block's shape and the state's lengths.
 unsafe impl<'a, S: Simd, X: Operand<S::E>> Job<'a, S> for Update<'a, S, X> {
     type Multiply = X::Multiply;
+    // Parameters and moments lie by row: so they are read and written front to back.
+    const ACROSS: bool = true;
     #[inline(always)]
     fn pieces(&self) -> usize {
         self.part.blocks.len()
@@ -257,6 +260,9 @@ unsafe impl<'a, S: Simd, X: Operand<S::E>> Job<'a, S> for Update<'a, S, X> {
         }
         let (count, at) = (MR * NV, i * self.width + col);
         self.waiting = Waiting { next: 0, count, at, v: 0, nv: NV, pace: 0 };
+        if const { few_registers::<S>() } {
+            self.rest(s);
+        }
     }
     #[inline(always)]
     fn begin(&mut self, steps: usize) {

@@ -6,7 +6,7 @@ use crate::filled::GROUP;
 use crate::half::Pair;
 use crate::isa::{Isa, Op, sealed};
 use crate::panels::Panels;
-use crate::simd::{Element, LANES, Simd};
+use crate::simd::{Element, LANES, Simd, few_registers};
 use crate::update::AdamStep;
 use core::ops::Range;
 
@@ -149,6 +149,9 @@ operand!(Pair, f32, Pairs, false, run_half);
 pub(super) unsafe trait Job<'a, S: Simd> {
     /// How operands are multiplied.
     type Multiply: Multiply;
+    /// Whether tiles narrower than the matrix go across a few of its rows before they go down: for jobs that keep more by row than
+    /// their output.
+    const ACROSS: bool = false;
     /// The pieces of every chain, in order: a rows product has one, a gradient one for each block of rows.
     fn pieces(&self) -> usize;
     /// Piece `p` of a tile. Its list is good for [`GROUP`] rows from a multiple of it on.
@@ -172,6 +175,36 @@ pub(super) unsafe trait Job<'a, S: Simd> {
     fn beside(&mut self, _: S) {}
 }
 
+/// Steps that are taken at once where registers are few. Tiles are short there and take more instructions a product, so that
+/// each one that only moves a pointer counts.
+const UNROLL: usize = 4;
+
+/// One step of `k`: `acc += a b`, the element of row `i` at `a(i)`, a row of vectors at `b`.
+///
+/// # Safety
+/// `a` must be readable for every row, `b` for `NV` vectors; of pairs, as for [`Simd::dot2`].
+#[inline(always)]
+unsafe fn step<S: Simd, M: Multiply, const MR: usize, const NV: usize>(
+    s: S,
+    acc: &mut [[S::V; NV]; MR],
+    a: impl Fn(usize) -> *const S::E,
+    b: *const S::E,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut bv = [s.splat(S::E::ZERO); NV];
+        for v in 0..NV {
+            bv[v] = s.load_ptr(b.add(v * LANES));
+        }
+        for i in 0..MR {
+            let x = s.splat(*a(i));
+            for v in 0..NV {
+                acc[i][v] = M::add(s, x, bv[v], acc[i][v]);
+            }
+        }
+    }
+}
+
 /// `acc += A B` over `k`, for a tile of `MR` rows and `NV` vectors of columns; rows of `B` are `ldb` apart.
 ///
 /// # Safety
@@ -181,28 +214,44 @@ pub(super) unsafe trait Job<'a, S: Simd> {
 unsafe fn accumulate<S: Simd, M: Multiply, const MR: usize, const NV: usize>(
     s: S,
     mut acc: [[S::V; NV]; MR],
-    k: usize,
-    a: Left<S::E>,
-    b: *const S::E,
+    mut k: usize,
+    mut a: Left<S::E>,
+    mut b: *const S::E,
     ldb: usize,
 ) -> [[S::V; NV]; MR] {
-    let (mut a_at, mut b_at) = (a.ptr, b);
+    // A loop for each order of the left operand, so that one of its strides is a constant in every address.
+    macro_rules! unrolled {
+        ($row:expr, $col:expr) => {{
+            let (row, col) = ($row, $col);
+            // An address is a base and a register times one or two: of six rows, the last three have a base of their own.
+            let mut low = a.ptr.wrapping_add(3 * row);
+            while k >= UNROLL {
+                for u in 0..UNROLL {
+                    let at = |i| if i < 3 { a.ptr.wrapping_add(i * row) } else { low.wrapping_add((i - 3) * row) };
+                    // SAFETY: the caller's promise, one `k` at a time.
+                    unsafe {
+                        step::<S, M, MR, NV>(s, &mut acc, |i| at(i).wrapping_add(u * col), b.wrapping_add(u * ldb));
+                    }
+                }
+                a.ptr = a.ptr.wrapping_add(UNROLL * col);
+                low = low.wrapping_add(UNROLL * col);
+                b = b.wrapping_add(UNROLL * ldb);
+                k -= UNROLL;
+            }
+        }};
+    }
+    if const { few_registers::<S>() } {
+        if a.row == 1 {
+            unrolled!(1, a.col);
+        } else if a.col == 1 {
+            unrolled!(a.row, 1);
+        }
+    }
     for _ in 0..k {
         // SAFETY: the caller's promise, one `k` at a time. The wrapping steps past the last are never read.
-        unsafe {
-            let mut bv = [s.splat(S::E::ZERO); NV];
-            for v in 0..NV {
-                bv[v] = s.load_ptr(b_at.add(v * LANES));
-            }
-            for i in 0..MR {
-                let x = s.splat(*a_at.add(i * a.row));
-                for v in 0..NV {
-                    acc[i][v] = M::add(s, x, bv[v], acc[i][v]);
-                }
-            }
-        }
-        a_at = a_at.wrapping_add(a.col);
-        b_at = b_at.wrapping_add(ldb);
+        unsafe { step::<S, M, MR, NV>(s, &mut acc, |i| a.ptr.wrapping_add(i * a.row), b) };
+        a.ptr = a.ptr.wrapping_add(a.col);
+        b = b.wrapping_add(ldb);
     }
     acc
 }
@@ -221,9 +270,9 @@ unsafe fn accumulate_listed<S: Simd, M: Multiply, const MR: usize, const NV: usi
     ldb: usize,
 ) -> [[S::V; NV]; MR] {
     for &k in list {
-        let at = Left { ptr: a.ptr.wrapping_add(k as usize * a.col), ..a };
+        let at = a.ptr.wrapping_add(k as usize * a.col);
         // SAFETY: the caller's promise, one `k` at a time.
-        acc = unsafe { accumulate::<S, M, MR, NV>(s, acc, 1, at, b.wrapping_add(k as usize * ldb), ldb) };
+        unsafe { step::<S, M, MR, NV>(s, &mut acc, |i| at.wrapping_add(i * a.row), b.wrapping_add(k as usize * ldb)) };
     }
     acc
 }
@@ -307,9 +356,32 @@ fn strip<'a, S: Simd, J: Job<'a, S>, const NV: usize>(s: S, m: usize, col: usize
     tiles!(12 8 6 4 2 1);
 }
 
-/// All `m` rows and `width` columns, in strips as wide as the registers allow.
+/// All `m` rows and `width` columns, a few rows at a time, in tiles of one vector.
+#[inline(always)]
+fn across<'a, S: Simd, J: Job<'a, S>>(s: S, m: usize, width: usize, job: &mut J) {
+    let mut i = 0;
+    let most = if job.listed() { GROUP } else { usize::MAX };
+    macro_rules! tiles {
+        ($($mr:literal)+) => {$(
+            if const { $mr <= tallest::<S>(1) } {
+                while m - i >= $mr && $mr <= most {
+                    for col in (0..width).step_by(LANES) {
+                        tile::<S, J, $mr, 1>(s, job, i, col);
+                    }
+                    i += $mr;
+                }
+            }
+        )+};
+    }
+    tiles!(6 4 2 1);
+}
+
+/// All `m` rows and `width` columns, in strips as wide as the registers allow, or across.
 #[inline(always)]
 pub(super) fn run<'a, S: Simd, J: Job<'a, S>>(s: S, m: usize, width: usize, job: &mut J) {
+    if const { J::ACROSS && widest::<S>() == 1 } {
+        return across(s, m, width, job);
+    }
     let mut col = 0;
     while col < width {
         let nv = ((width - col) / LANES).min(widest::<S>());
