@@ -168,6 +168,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     const AVAILABLE: usize;
     /// Whether `fma` rounds once.
     const FUSED: bool;
+    /// Whether `dot2` is an instruction, where the processor has it, and not a loop over lanes.
+    const HALF: bool;
 
     /// The only way to a value, for [`Isa::run`](crate::Isa::run).
     ///
@@ -313,9 +315,9 @@ pub trait Simd: Copy + Send + Sync + 'static {
     }
 }
 
-/// Whether an instruction set has so few registers that a micro-tile's sums take most of them.
+/// Whether an instruction set of vectors has so few registers that a micro-tile's sums take most of them.
 pub(crate) const fn few_registers<S: Simd>() -> bool {
-    S::AVAILABLE <= 16
+    S::AVAILABLE == 16
 }
 
 /// One hardware register's worth of lanes: what an instruction set file provides. Every function requires that the
@@ -328,6 +330,7 @@ pub trait Register: Copy + Send + Sync + 'static {
     const LANES: usize;
     const AVAILABLE: usize;
     const FUSED: bool;
+    const HALF: bool = false;
     unsafe fn splat(x: Self::E) -> Self;
     unsafe fn load(p: *const Self::E) -> Self;
     unsafe fn store(self, p: *mut Self::E);
@@ -419,6 +422,7 @@ impl<R: Register, const N: usize> Simd for Wide<R, N> {
     const REGISTERS: usize = N;
     const AVAILABLE: usize = R::AVAILABLE;
     const FUSED: bool = R::FUSED;
+    const HALF: bool = R::HALF;
 
     #[inline(always)]
     unsafe fn assume() -> Self {

@@ -42,7 +42,7 @@ fn lists<E: Element>(isa: Isa) {
             .map(|g| (0..rows).filter(|&r| (4 * g..4 * g + 4).any(|c| !zero(r, c))).map(|r| r as u32).collect())
             .collect();
         // Nearly full lists are not given, nor fuller ones than pay where registers are few.
-        let limit = if isa.name() == "avx512" { 0.9 } else { 0.6 };
+        let limit = if isa.name() == "avx2" { 0.6 } else { 0.9 };
         let worth = |lists: &[Vec<u32>], most: usize| {
             (lists.iter().map(Vec::len).sum::<usize>() as f64) < limit * (lists.len() * most) as f64
         };

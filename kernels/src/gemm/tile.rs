@@ -39,6 +39,8 @@ impl<E> Piece<'_, E> {
 
 /// What one step of `k` does to an accumulator.
 pub trait Multiply {
+    /// Whether by [`Simd::dot2`].
+    const PAIRS: bool;
     /// `acc + x b`
     ///
     /// # Safety
@@ -51,6 +53,7 @@ pub trait Multiply {
 pub struct Singles;
 
 impl Multiply for Singles {
+    const PAIRS: bool = false;
     #[inline(always)]
     unsafe fn add<S: Simd>(s: S, x: S::V, b: S::V, acc: S::V) -> S::V {
         s.fma(x, b, acc)
@@ -62,6 +65,7 @@ impl Multiply for Singles {
 pub struct Pairs;
 
 impl Multiply for Pairs {
+    const PAIRS: bool = true;
     #[inline(always)]
     unsafe fn add<S: Simd>(s: S, x: S::V, b: S::V, acc: S::V) -> S::V {
         // SAFETY: the caller's promise.
@@ -175,6 +179,11 @@ pub(super) unsafe trait Job<'a, S: Simd> {
     fn beside(&mut self, _: S) {}
 }
 
+/// Whether products are loops over lanes: then tiles are of one row, for anything larger is only long.
+const fn slow<S: Simd, M: Multiply>() -> bool {
+    M::PAIRS && !S::HALF
+}
+
 /// Steps that are taken at once where registers are few. Tiles are short there and take more instructions a product, so that
 /// each one that only moves a pointer counts.
 const UNROLL: usize = 4;
@@ -240,7 +249,7 @@ unsafe fn accumulate<S: Simd, M: Multiply, const MR: usize, const NV: usize>(
             }
         }};
     }
-    if const { few_registers::<S>() } {
+    if const { few_registers::<S>() && !slow::<S, M>() } {
         if a.row == 1 {
             unrolled!(1, a.col);
         } else if a.col == 1 {
@@ -323,8 +332,9 @@ const fn widest<S: Simd>() -> usize {
 }
 
 /// Rows of the tallest tile of `nv` vectors: as many accumulators as leave room for the operands.
-const fn tallest<S: Simd>(nv: usize) -> usize {
+const fn tallest<S: Simd, M: Multiply>(nv: usize) -> usize {
     match (S::AVAILABLE, S::REGISTERS, nv) {
+        _ if slow::<S, M>() => 1,
         (32.., 1, 4) => 6,
         (32.., 1, 3) => 8,
         (32.., 1, _) => 12,
@@ -345,7 +355,7 @@ fn strip<'a, S: Simd, J: Job<'a, S>, const NV: usize>(s: S, m: usize, col: usize
     let most = if job.listed() { GROUP } else { usize::MAX };
     macro_rules! tiles {
         ($($mr:literal)+) => {$(
-            if const { $mr <= tallest::<S>(NV) } {
+            if const { $mr <= tallest::<S, J::Multiply>(NV) } {
                 while m - i >= $mr && $mr <= most {
                     tile::<S, J, $mr, NV>(s, job, i, col);
                     i += $mr;
@@ -363,7 +373,7 @@ fn across<'a, S: Simd, J: Job<'a, S>>(s: S, m: usize, width: usize, job: &mut J)
     let most = if job.listed() { GROUP } else { usize::MAX };
     macro_rules! tiles {
         ($($mr:literal)+) => {$(
-            if const { $mr <= tallest::<S>(1) } {
+            if const { $mr <= tallest::<S, J::Multiply>(1) } {
                 while m - i >= $mr && $mr <= most {
                     for col in (0..width).step_by(LANES) {
                         tile::<S, J, $mr, 1>(s, job, i, col);

@@ -84,6 +84,7 @@ register!(
     _mm512_cmp_ps_mask _mm512_mask_blend_ps nonzero_ps _mm512_and_ps _mm512_or_ps _mm512_xor_ps _mm512_castps_si512
     _mm512_castsi512_ps _mm512_add_epi32 _mm512_sub_epi32 _mm512_slli_epi32 _mm512_srli_epi32
     {
+        const HALF: bool = true;
         #[inline(always)]
         unsafe fn dot2(a: __m512, b: __m512, c: __m512) -> __m512 {
             // SAFETY: the caller has AVX512-BF16; a register of pairs is one of f32 by its bits.
