@@ -54,7 +54,8 @@ pub struct Network {
     /// corrected by x, and the decoder sees the lowest); WIDTH is that of the hidden layers between a level and the one above
     #[arg(long, help_heading = "Network", value_name = "NAME")]
     lower: Option<String>,
-    /// Two numbers between which the posterior's log-variances are kept, such as -6,2
+    /// Two numbers between which the log-variances of the posterior are kept, and those of further
+    /// levels of latents, such as -6,2
     #[arg(long, help_heading = "Network", value_name = "LOW,HIGH", value_parser = pair, allow_hyphen_values = true)]
     log_variance: Option<[f64; 2]>,
     /// Initial parameters: torch, glorot or he

@@ -34,6 +34,10 @@ impl DiagonalGaussian {
     pub fn bounded(self, bounds: Option<[f64; 2]>) -> Self {
         DiagonalGaussian { bounds, ..self }
     }
+    /// Whether its log-variances have bounds.
+    pub fn is_bounded(&self) -> bool {
+        self.bounds.is_some()
+    }
     /// Puts the log-variances of `eta`, (n, 2L), between the bounds; what is not a number stays none.
     pub fn bound<F: Real>(&self, mut eta: MatMut<F>) {
         let Some([low, high]) = self.bounds.map(|bounds| bounds.map(F::from_f64)) else { return };

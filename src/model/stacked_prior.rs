@@ -17,8 +17,8 @@
 //! ```
 //!
 //! First the decoders from below, then the encoders from above: the posteriors' derivative by z_{l+1} is then whole when E_l
-//! wants it. Each level's log-variances are free; bounds are of q(z|x) alone. Where hidden layers are unbounded, an outlying z_{l+1}
-//! can then make s very small and (z−m)² e^{−s} large; the published networks are of tanh.
+//! wants it. Bounds of the log-variances, where a configuration has them, are of v and s as well as of q(z|x). Without bounds and with
+//! hidden layers that have none, an outlying z_{l+1} can make s very small and (z−m)² e^{−s} large; the published networks are of tanh.
 //!
 //! What an estimator leaves out of the score of q(z|x), as sticking the landing and doubly reparameterized gradients do, is left out
 //! of the score of each q(z_{l+1}|z_l) by E_l's parameters: with all latents as one z, q(z_1, … |x) is the posterior of Roeder, Wu and
@@ -65,7 +65,9 @@ struct Nets {
     above: usize,
     encoder: Chain,
     decoder: Chain,
+    /// q(z_above|z), and p(z|z_above).
     posterior: DiagonalGaussian,
+    likelihood: DiagonalGaussian,
 }
 
 /// What a level of a [`StackedPrior`] keeps of a block of n rows of z; L latents are below it, and M above.
@@ -78,8 +80,9 @@ pub struct LevelCache<F> {
     eps: Buffer<F>,
     z: Buffer<F>,
     dz: Buffer<F>,
-    /// [m | s], (n, 2L); the way back overwrites them with their derivative.
+    /// [m | s], (n, 2L); the way back overwrites them with their derivative. Where s has bounds, what it overwrote.
     out: Buffer<F>,
+    bounded: Buffer<F>,
     /// What the encoder says of the latents below, (n, L).
     dx: Buffer<F>,
     /// log q of each row; then its weight through the latents above, and that at fixed ones.
@@ -114,7 +117,8 @@ impl Nets {
             above,
             encoder: layout.scope("encoder", |l| net(config, l, below, width, 2 * above)),
             decoder: layout.scope("decoder", |l| net(config, l, above, width, 2 * below)),
-            posterior: DiagonalGaussian::new(above),
+            posterior: DiagonalGaussian::new(above).bounded(config.log_variance),
+            likelihood: DiagonalGaussian::new(below).bounded(config.log_variance),
         }
     }
     fn cache<F: Real>(&self, rows: usize) -> LevelCache<F> {
@@ -127,6 +131,7 @@ impl Nets {
             z: above(),
             dz: above(),
             out: Buffer::new(rows, 2 * self.below),
+            bounded: Buffer::new(if self.likelihood.is_bounded() { rows } else { 0 }, 2 * self.below),
             dx: below(),
             log_q: vec![F::ZERO; rows],
             score: vec![F::ZERO; rows],
@@ -139,10 +144,12 @@ impl Nets {
     fn log_ratio<F: Real>(&self, isa: Isa, p: &Params<F>, z: Mat<F>, out: &mut [F], c: &mut LevelCache<F>) {
         let rows = z.rows();
         self.encoder.forward(isa, p, z, &mut c.eta, &mut c.encoder);
+        self.posterior.bound(c.eta.rows_mut(rows));
         let (eta, eps) = (c.eta.rows(rows), c.eps.rows(rows));
         self.posterior.sample(isa, eta, eps, c.z.rows_mut(rows));
         self.posterior.log_prob_of(eta, eps, &mut c.log_q[..rows]);
         self.decoder.forward(isa, p, c.z.rows(rows), &mut c.out, &mut c.decoder);
+        self.likelihood.bound(c.out.rows_mut(rows));
         for (r, out) in out[..rows].iter_mut().enumerate() {
             let (mean, log_variance) = c.out.rows(rows).row(r).split_at(self.below);
             *out += gaussian_log_prob(isa, z.row(r), mean, log_variance) - c.log_q[r];
@@ -160,8 +167,14 @@ impl Nets {
     ) {
         let mut out = c.out.rows_mut(z.rows());
         for (r, &weight) in weights.iter().enumerate() {
+            if self.likelihood.is_bounded() {
+                c.bounded.rows_mut(z.rows()).row(r).copy_from_slice(out.row(r));
+            }
             let (mean, log_variance) = out.row(r).split_at_mut(self.below);
             gaussian_log_prob_grad_x(isa, z.row(r), mean, log_variance, weight, dz.row(r));
+        }
+        if self.likelihood.is_bounded() {
+            self.likelihood.bound_grad(c.bounded.rows(z.rows()), out);
         }
         let above = c.z.rows(z.rows());
         self.decoder.backward_rows(isa, p, above, &c.spent, &mut c.out, Some(&mut c.dz), &mut c.decoder);
@@ -199,7 +212,8 @@ impl Nets {
         let (eta, eps, mut d_eta) = (c.eta.rows(rows), c.eps.rows(rows), c.d_eta.rows_mut(rows));
         (0..rows).for_each(|r| d_eta.row(r).fill(F::ZERO));
         self.posterior.sample_grad(isa, eta, eps, c.dz.rows(rows), d_eta.reborrow());
-        self.posterior.log_prob_of_grad(eta, eps, &c.log_q, &c.score, c.dz.rows_mut(rows), d_eta);
+        self.posterior.log_prob_of_grad(eta, eps, &c.log_q, &c.score, c.dz.rows_mut(rows), d_eta.reborrow());
+        self.posterior.bound_grad(eta, d_eta);
     }
 }
 
@@ -330,7 +344,9 @@ impl StackedPrior {
     pub(super) fn kinks<F: Real>(&self, rows: usize, levels: &[LevelCache<F>], sides: &mut Sides) {
         for (nets, level) in self.levels.iter().zip(levels) {
             nets.encoder.kinks(rows, &level.eta, &level.encoder, sides);
+            nets.posterior.kinks(level.eta.rows(rows), sides);
             nets.decoder.kinks(rows, &level.out, &level.decoder, sides);
+            nets.likelihood.kinks(level.out.rows(rows), sides);
         }
     }
     /// As `Vae::stages`.
@@ -402,6 +418,7 @@ impl<'m, F: Real> StackedSampler<'m, F> {
                 (Buffer::new(1, 2 * nets.below), vec![F::ZERO; nets.below], Buffer::new(1, nets.below));
             let mut cache = Layer::<F>::cache(&nets.decoder, 1);
             nets.decoder.forward(self.isa, self.params, z.rows(1), &mut eta, &mut cache);
+            nets.likelihood.bound(eta.rows_mut(1));
             draw(&mut eps);
             let (mean, log_variance) = eta.rows(1).row(0).split_at(nets.below);
             reparameterize(self.isa, mean, log_variance, &eps, below.rows_mut(1).row(0));

@@ -85,7 +85,7 @@ settings! {
     posterior: String,
     /// Stochastic layers between z and the data: "none", "hvae:LATENTxWIDTH,…" or "ladder:LATENTxWIDTH,…".
     lower: String,
-    /// Two numbers between which the posterior's log-variances are kept.
+    /// Two numbers between which the log-variances of the posterior are kept, and those of further levels of latents.
     log_variance: [f64; 2],
     /// Initial parameters: "torch", "glorot" or "he".
     init: String,

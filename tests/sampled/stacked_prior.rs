@@ -6,7 +6,7 @@ use super::{ALL, sampled, small};
 use elbo::density::{Level, Levels, PriorKind};
 use elbo::estimator::{Estimator, ObjectiveKind, PathGradient};
 use elbo::layer::parse_activation;
-use elbo::model::{Draw, Hidden, Norm, PRESETS, Vae, VaeConfig, Workspace};
+use elbo::model::{Draw, Hidden, Inference, Norm, PRESETS, PriorSampler, Vae, VaeConfig, Workspace};
 use elbo::tensor::{Exec, Noise, Params, Stream};
 use elbo::train::TrainConfig;
 use ndarray::Array1;
@@ -42,14 +42,17 @@ fn its_nets_are_built_as_the_network_s_are() {
     let kinds = [
         VaeConfig { layer: Hidden::Gated, ..base.clone() },
         VaeConfig { layer: Hidden::Dense(leaky), residual: true, ..base.clone() },
-        VaeConfig { norm: Norm::Layer, ..base },
+        VaeConfig { norm: Norm::Layer, ..base.clone() },
+        // Some log-variances of each level are at a bound, some are free.
+        VaeConfig { log_variance: Some([-0.2, 0.15]), ..base },
     ];
     for config in kinds {
         for (kind, samples, gradient) in
             [(ALL[0].0, 1, PathGradient::Plain), (ALL[2].0, 3, PathGradient::DoublyReparameterized)]
         {
             let estimator = sampled(kind, samples, gradient);
-            check(&config, &estimator, 1.0, &format!("{:?} {:?}, {kind}, {gradient}", config.layer, config.norm));
+            let what = format!("{:?} {:?} {:?}, {kind}, {gradient}", config.layer, config.norm, config.log_variance);
+            check(&config, &estimator, 1.0, &what);
         }
     }
 }
@@ -66,7 +69,7 @@ fn normal(x: f64, mean: f64, log_variance: f64) -> f64 {
     -0.5 * (std::f64::consts::TAU.ln() + log_variance + (x - mean).powi(2) * (-log_variance).exp())
 }
 
-/// Two hidden layers of tanh and a linear one, cut into means and log-variances.
+/// Two hidden layers of tanh and a linear one, cut into means and log-variances, which are put between their bounds.
 fn net(vae: &Vae, p: &Params<f64>, name: &str, x: &Array1<f64>) -> (Array1<f64>, Array1<f64>) {
     let plain = |name: String| p.values().unpack(&vae.layout().find(&name).unwrap().slot);
     let layer = |x: Array1<f64>, i: usize| {
@@ -76,17 +79,23 @@ fn net(vae: &Vae, p: &Params<f64>, name: &str, x: &Array1<f64>) -> (Array1<f64>,
     };
     let both = (0..3).fold(x.clone(), layer);
     let half = both.len() / 2;
-    (both.slice(ndarray::s![..half]).to_owned(), both.slice(ndarray::s![half..]).to_owned())
+    let [low, high] = vae.config().log_variance.unwrap_or([f64::NEG_INFINITY, f64::INFINITY]);
+    (both.slice(ndarray::s![..half]).to_owned(), both.slice(ndarray::s![half..]).mapv(|v| v.clamp(low, high)))
 }
 
-/// The sum of the page's second formula, from the parameters and the noise alone. In f64 it is the same to the digits of a tanh.
+/// The sum of the page's second formula, from the parameters and the noise alone. In f64 it is the same to the digits of a tanh. Without
+/// bounds of log-variances, and with some that most of them meet.
 #[test]
 fn log_p_is_the_sum_over_levels() {
     const ROWS: usize = 3;
     const SAMPLES: usize = 2;
     let (ex, estimator) = (Exec::sequential().unwrap(), sampled(ALL[2].0, SAMPLES, PathGradient::Plain));
-    for text in ["vae:2x4", "vae:4x3,2x5,1x2"] {
-        let vae = Vae::new(&VaeConfig { prior: prior(text), ..small() }).unwrap();
+    let mut sums = Vec::new();
+    for (text, log_variance) in ["vae:2x4", "vae:4x3,2x5,1x2"]
+        .into_iter()
+        .flat_map(|text| [None, Some([-0.1, 0.05])].map(|bounds| (text, bounds)))
+    {
+        let vae = Vae::new(&VaeConfig { prior: prior(text), log_variance, ..small() }).unwrap();
         let p = Params::<f64>::init(vae.layout(), &Noise::new(1));
         let mut ws = Workspace::new(&vae, &p, ROWS, SAMPLES, &ex);
         let draw = Draw { noise: Noise::new(3), stream: Stream::Check, step: 6 };
@@ -114,9 +123,33 @@ fn log_p_is_the_sum_over_levels() {
             }
             expected += z.iter().map(|z| normal(*z, 0.0, 0.0)).sum::<f64>();
             let found = b.terms.log_pz[i];
-            assert!((found - expected).abs() < 1e-11 * expected.abs().max(1.0), "{text}: {found} {expected}");
+            let what = format!("{text} {log_variance:?}: {found} {expected}");
+            assert!((found - expected).abs() < 1e-11 * expected.abs().max(1.0), "{what}");
         }
+        sums.push(b.terms.log_pz.iter().sum::<f64>());
     }
+    // An option that changes the result.
+    assert!((sums[0] - sums[1]).abs() > 1e-3 && (sums[2] - sums[3]).abs() > 1e-3, "{sums:?}");
+}
+
+/// With log-variances of −80, what is drawn of z is its mean given what is drawn above it.
+#[test]
+fn draws_keep_within_the_bounds() {
+    let bounds = |log_variance| VaeConfig { prior: prior("vae:2x4"), log_variance, ..small() };
+    let off = [None, Some([-81.0, -80.0])].map(|log_variance| {
+        let vae = Vae::new(&bounds(log_variance)).unwrap();
+        let p = Params::<f64>::init(vae.layout(), &Noise::new(1));
+        let ex = exec(1);
+        let PriorSampler::Stacked(sampler) = Inference::new(&vae, &p, &ex).prior_sampler() else { panic!("of levels") };
+        let mut z = [0.0; 3];
+        sampler.sample_at(1.0, &mut Noise::new(5).rng(Stream::Sample, 0, 0, 0), &mut z);
+        // The noise of the top level comes first.
+        let mut rng = Noise::new(5).rng(Stream::Sample, 0, 0, 0);
+        let top: Array1<f64> = (0..2).map(|_| rng.sample::<f64, _>(StandardNormal)).collect();
+        let (mean, _) = net(&vae, &p, "prior.0.decoder", &top);
+        z.iter().zip(&mean).map(|(z, m)| (z - m).abs()).fold(0.0, f64::max)
+    });
+    assert!(off[0] > 0.1 && off[1] < 1e-15, "{off:?}");
 }
 
 /// 32 points in nine latents: products of two latents' noise are not averaged out, so a row is off by some tenths of a nat, of about

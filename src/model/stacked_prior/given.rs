@@ -22,9 +22,11 @@ impl Vae {
         for ((nets, given), c) in levels.iter().zip(&b.levels).zip(&mut work.levels) {
             let above = given.z.rows(many);
             nets.encoder.forward(isa, p, z, &mut c.eta, &mut c.encoder);
+            nets.posterior.bound(c.eta.rows_mut(many));
             nets.posterior.log_prob(isa, above, c.eta.rows(many), &mut of_level);
             log_q.iter_mut().zip(&of_level).for_each(|(sum, &term)| *sum += term);
             nets.decoder.forward(isa, p, above, &mut c.out, &mut c.decoder);
+            nets.likelihood.bound(c.out.rows_mut(many));
             for (r, log_p) in log_p.iter_mut().enumerate() {
                 let (mean, log_variance) = c.out.rows(many).row(r).split_at(nets.below);
                 *log_p += gaussian_log_prob(isa, z.row(r), mean, log_variance);
