@@ -127,12 +127,22 @@ impl Case {
         let tensor = fixtures().tensor(&format!("{}.{part}", self.name)).unwrap();
         tensor.data().as_chunks().0.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect()
     }
-    /// Compares each tensor with a fixture. The largest ‖Δ‖/‖θ‖ and whose it is.
+    /// Compares each parameter with a fixture. The largest ‖Δ‖/‖θ‖ and whose it is.
     #[track_caller]
     fn compare<F: Real>(&self, part: &str, found: &Slab<F>, bound: f64) -> Worst {
+        self.compare_all(self.vae.layout(), part, found, bound)
+    }
+    /// Compares the running averages, if the case has any, likewise.
+    #[track_caller]
+    fn compare_statistics<F: Real>(&self, found: &Slab<F>, bound: f64) -> Worst {
+        let statistics = self.vae.layout().statistics();
+        statistics.map_or_else(Worst::default, |layout| self.compare_all(layout, "statistics", found, bound))
+    }
+    #[track_caller]
+    fn compare_all<F: Real>(&self, layout: &Layout, part: &str, found: &Slab<F>, bound: f64) -> Worst {
         let mut expected = &self.fixture(part)[..];
         let mut worst = Worst::default();
-        for (tag, entry) in self.vae.layout().entries().iter().enumerate() {
+        for (tag, entry) in layout.entries().iter().enumerate() {
             let mut plain: Vec<f64> = found.unpack(&entry.slot).iter().map(|x| x.to_f64()).collect();
             if self.full {
                 plain = summary(tag as u64, &plain);
@@ -200,7 +210,8 @@ struct Run<'a, F> {
 impl<'a, F: Real> Run<'a, F> {
     fn new(case: &'a Case) -> Self {
         let (layout, ex) = (case.vae.layout(), Exec::sequential().unwrap());
-        let mut params = Params::zeros(layout);
+        // Running averages start as they do; parameters are those that both sides know.
+        let mut params = Params::init(layout, &Noise::new(0));
         initial(layout, params.values_mut());
         params.refresh(Par::Sequential);
         let workspace = Workspace::new(&case.vae, &params, case.rows(), 1, &ex);
@@ -215,7 +226,9 @@ impl<'a, F: Real> Run<'a, F> {
         let draw = Draw { noise: Noise::new(config.seed), stream: Stream::Train, step };
         let (isa, beta, estimator) = (self.ex.isa(), config.beta.at(step), config.estimator());
         let (ws, grads) = (&mut self.workspace, &mut self.grads);
-        let stats = case.vae.loss_grad(isa, &self.params, case.rows(), &fill, &draw, &estimator, beta, ws, grads);
+        case.vae.loss_grad(isa, &self.params, case.rows(), &fill, &draw, &estimator, beta, ws, grads);
+        case.vae.follow_batch(ws, &mut self.params);
+        let stats = ws.stats();
         let kl: Vec<f64> = stats.kl.iter().map(|kl| kl / stats.rows as f64).collect();
         let reconstruction = stats.mean_reconstruction();
         [reconstruction, stats.mean_kl(), Estimator::<F>::objective(&estimator, beta, reconstruction, &kl)]
@@ -258,7 +271,7 @@ fn double(case: &Case) -> Worst {
             worst = worse(worst, case.compare(&(step + 1).to_string(), run.params.values(), DOUBLE));
         }
     }
-    worst
+    worse(worst, case.compare_statistics(run.params.statistics(), DOUBLE))
 }
 
 /// Watches a trainer in f32.
@@ -294,7 +307,7 @@ fn single(case: &Case) -> Worst {
     let mut compare = Compare { case, worst };
     trainer.run(&mut compare).unwrap();
     assert_eq!(trainer.state().step, STEPS);
-    compare.worst
+    worse(compare.worst, case.compare_statistics(trainer.params().statistics(), SINGLE))
 }
 
 fn all(full: bool, train: impl Fn(&Case) -> Worst) {

@@ -200,12 +200,16 @@ impl TrainConfig {
 
     /// Whether batches have a variance where hidden layers are normalised by it.
     fn check_normalised(&self, rows: usize) -> Result<()> {
-        if self.vae.norm != Norm::Batch || self.batch_size.min(rows) > 1 {
-            return Ok(());
-        }
-        let what = "hidden layers are normalised by the variance over the batch, and a batch of one row has none";
+        let what = match self.batch_size.min(rows) {
+            _ if self.vae.norm != Norm::Batch => return Ok(()),
+            1 => "hidden layers are normalised by the variance over the batch, and a batch of one row has none",
+            2 => {
+                "hidden layers are normalised by the batch, and of two numbers that leaves 1 and -1 whatever they were"
+            }
+            _ => return Ok(()),
+        };
         Err(Error::input(what).hint(match rows {
-            1 => "there is one training row: --norm layer normalises each by itself",
+            1 | 2 => "there are as few training rows: --norm layer normalises each by itself",
             _ => "--batch-size 100, for example; or --norm layer, which normalises each row by itself",
         }))
     }

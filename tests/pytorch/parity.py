@@ -5,7 +5,8 @@ in `tests/parity.rs`, all in f64. Nothing is differentiated by hand. `fixtures.s
 
 - `CASE.loss`, (3, 4): reconstruction, KL, objective and the gradient's norm before clipping, at steps 1, 10 and 100;
 - `CASE.gradient`: the first step's gradient, before clipping, of all parameters in the order of the state dict;
-- `CASE.1`, `CASE.10`, `CASE.100`: the parameters after so many steps.
+- `CASE.1`, `CASE.10`, `CASE.100`: the parameters after so many steps;
+- `CASE.statistics`: of a case with batch normalization, its running averages after 100 steps.
 
 Of a `full` case each tensor is a row of its norm and eight projections. `--check` computes all of it again and compares.
 """
@@ -106,6 +107,17 @@ def activation(name):
     }[name]
 
 
+class Hidden(nn.Linear):
+    """A hidden layer up to its activation, and its normalization, if it has one: before a batch's there is no bias."""
+
+    def __init__(self, inputs, outputs, norm):
+        super().__init__(inputs, outputs, bias=norm != "batch")
+        self.norm = {"none": nn.Identity, "layer": nn.LayerNorm, "batch": nn.BatchNorm1d}[norm](outputs)
+
+    def forward(self, x):
+        return self.norm(super().forward(x))
+
+
 class Vae(nn.Module):
     """The network of a case. Its state dict has elbo's names, in elbo's order."""
 
@@ -115,7 +127,8 @@ class Vae(nn.Module):
         self.latent, self.kind, self.inputs = latent, case["likelihood"], inputs
         self.activation = activation(case["activation"])
         joint = 2 if case["activation"] == "gated" else 1
-        chain = lambda widths: {str(i): nn.Linear(a, joint * b) for i, (a, b) in enumerate(zip(widths, widths[1:]))}
+        norm = case.get("norm", "none")
+        chain = lambda widths: {str(i): Hidden(a, joint * b, norm) for i, (a, b) in enumerate(zip(widths, widths[1:]))}
         last = hidden[-1]
         heads = {"posterior": 2 * latent} if case["heads"] == "joint" else {"mean": latent, "log_variance": latent}
         heads = {name: nn.Linear(last, width) for name, width in heads.items()}
@@ -211,9 +224,9 @@ def objective(case, step, reconstruction, kl):
 def train(case):
     """A case's fixtures, and its tensors' names and shapes."""
     vae = Vae(case)
-    named = vae.state_dict()
-    vae.load_state_dict({name: initial(tag, p.shape) for tag, (name, p) in enumerate(named.items())})
-    parameters = [dict(vae.named_parameters())[name] for name in named]
+    named = dict(vae.named_parameters())
+    vae.load_state_dict({name: initial(tag, p.shape) for tag, (name, p) in enumerate(named.items())}, strict=False)
+    parameters = list(named.values())
     opt = optimizer(case, parameters)
     scheduler = schedule(case, opt)
     keep = lambda tensors: torch.tensor([summary(i, t) for i, t in enumerate(tensors)]) if case.get("full") else \
@@ -235,6 +248,9 @@ def train(case):
             losses.append([t.item() for t in (reconstruction, kl.sum(), loss, norm)])
             out[str(step + 1)] = keep([p.detach() for p in parameters])
     out["loss"] = torch.tensor(losses)
+    running = [b for name, b in vae.named_buffers() if "running" in name]
+    if running:
+        out["statistics"] = torch.cat(running)
     return out, " ".join(f"{name}:{'x'.join(map(str, p.shape))}" for name, p in named.items())
 
 
