@@ -20,7 +20,8 @@ Examples:
 
 Tables: iwae (Burda et al. 2016, Table 1; rows k1, k5, k50, k1-dreg, k5-dreg, k50-dreg, and
 of two stochastic layers k1-two, k5-two, k50-two);
-exemplar-fashion and exemplar-mnist (Norouzi et al. 2020; rows vae, vamp, exemplar).
+exemplar-fashion and exemplar-mnist (Norouzi et al. 2020; rows vae, vamp, exemplar, and of two
+levels hvae, hvae-vamp, hvae-exemplar).
 
 Each row is a run folder of its own; the same command goes on where it was interrupted, and with more
 epochs where it ended. Figures are test -log p(x) in nats, by importance sampling. They are recorded in

@@ -23,10 +23,12 @@ pub fn small(more: &str) -> Settings {
     base.unwrap().merge(Settings::from_toml(more).unwrap())
 }
 
+/// In f32 where the processor has no bf16, as the program trains, and as a run goes on.
 pub fn trainer(settings: &Settings, threads: usize) -> Trainer {
-    let data = settings.split(bars()).unwrap();
-    let (config, _) = settings.resolve(&data).unwrap();
-    Trainer::new(config, data, Exec::new(threads).unwrap()).unwrap()
+    let (data, ex) = (settings.split(bars()).unwrap(), Exec::new(threads).unwrap());
+    let (mut config, _) = settings.resolve(&data).unwrap();
+    config.fit_precision(ex.isa());
+    Trainer::new(config, data, ex).unwrap()
 }
 
 pub fn start(settings: &Settings, out: &Path) -> (RunFolder, Trainer) {
