@@ -579,8 +579,8 @@ fn what_is_refused() {
     says(check_vae(&small(), &piwae, 1.0, 4, 1).unwrap_err(), &["every row's terms depend on all latents"]);
     let (one, two) = ("a batch of one row has none", "leaves 1 and -1 whatever they were");
     let refusals =
-        [(1, 52, one, "--batch-size 100"), (16, 21, one, "as few training rows"), (2, 52, two, "--batch-size 100")];
-    for (batch_size, rows, what, hint) in refusals.into_iter().chain([(16, 22, two, "as few training rows")]) {
+        [(1, 52, one, "--batch-size 100"), (16, 21, one, "too few training rows"), (2, 52, two, "--batch-size 100")];
+    for (batch_size, rows, what, hint) in refusals.into_iter().chain([(16, 22, two, "too few training rows")]) {
         let error = Trainer::new(config(batch_size), digits(rows), Exec::sequential().unwrap()).unwrap_err();
         says(error, &[what, hint]);
     }

@@ -209,7 +209,7 @@ impl TrainConfig {
             _ => return Ok(()),
         };
         Err(Error::input(what).hint(match rows {
-            1 | 2 => "there are as few training rows: --norm layer normalises each by itself",
+            1 | 2 => "there are too few training rows for more: --norm layer normalises each by itself",
             _ => "--batch-size 100, for example; or --norm layer, which normalises each row by itself",
         }))
     }
