@@ -4,7 +4,7 @@ use super::console::Console;
 use super::signals::{self, Signals};
 use super::train::{at, follow, source};
 use super::{Common, End, MemoryArgs};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::task::reproduce::{Reached, Row, Table};
 use crate::train::{Place, RunFolder, Settings, Trainer};
 use serde_json::json;
@@ -33,7 +33,7 @@ pub struct Reproduce {
     /// Rows of it, such as k1,k5; without it all
     #[arg(long, value_name = "ROW,…", value_delimiter = ',')]
     rows: Vec<String>,
-    /// The first N epochs of the protocol; without it all
+    /// The first N epochs of the protocol, its warm-up or more; without it all
     #[arg(long, value_name = "N")]
     epochs: Option<u64>,
     /// Importance samples a test row; without it the paper's
@@ -87,7 +87,16 @@ impl Reproduce {
             seed: Some(self.common.seed.unwrap_or_default()),
             ..Settings::default()
         };
-        let settings = table.protocol(row).merge(own);
+        let protocol = table.protocol(row);
+        if let (Some(epochs), Some(warmup)) = (self.epochs, protocol.warmup_epochs)
+            && (epochs as f64) < warmup
+        {
+            let what = format!("--epochs {epochs} is less than the {warmup} epochs of this table's warm-up");
+            return Err(Error::input(what).hint(format!(
+                "a run so short would warm up faster, and be another protocol: ask for {warmup} or more, and interrupt it"
+            )));
+        }
+        let settings = protocol.merge(own);
         let data = settings.data.clone().unwrap_or_default();
         let beside = if data == table.data { String::new() } else { format!("-{}", stem(&data)) };
         let folder = format!("{}{beside}-seed{}", row.name, settings.seed.unwrap_or_default());

@@ -67,6 +67,11 @@ pub const ROWS: &[Row] = &[
         // What goes on is what would have been without a stop.
         first(lab, "--out once --epochs 2");
         assert_eq!(model(lab, "more/iwae/k1-binary-seed0"), model(lab, "once/iwae/k1-binary-seed0"));
+        // A warm-up that is cut to the run would be another protocol, and stay so when the run goes on.
+        let short = "reproduce exemplar-mnist --rows hvae --epochs 99 --data binary --out short";
+        let ran = crate::support::elbo(lab.at(), short);
+        assert!(ran.code == 2 && ran.stderr.contains("ask for 100 or more"), "{}", ran.stderr);
+        assert!(!lab.at().join("short").exists());
     }),
     ("reproduce", "--samples", |lab| {
         let of = |samples: usize| first(lab, &format!("--out samples --samples {samples}"))["nll"].as_f64().unwrap();
