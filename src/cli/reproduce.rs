@@ -18,8 +18,8 @@ Examples:
   elbo reproduce iwae --rows k1,k5 --epochs 364    its first six stages
   elbo reproduce iwae --rows k1 --epochs 1093      goes on from there
 
-Tables: iwae (Burda et al. 2016, Table 1; rows k1, k5, k50, k1-dreg, k5-dreg, k50-dreg, and
-of two stochastic layers k1-two, k5-two, k50-two);
+Tables: iwae (Burda et al. 2016, Table 1; rows k1, k5, k50, k1-dreg, k5-dreg, k50-dreg, of two
+stochastic layers k1-two, k5-two, k50-two, and k50-short, which is k50 in 63 epochs);
 exemplar-fashion and exemplar-mnist (Norouzi et al. 2020; rows vae, vamp, exemplar, and of two
 levels hvae, hvae-vamp, hvae-exemplar).
 

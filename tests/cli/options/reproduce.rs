@@ -129,7 +129,8 @@ fn every_row_resolves() {
     for table in TABLES {
         for row in table.rows {
             let protocol = table.protocol(row);
-            assert_eq!((protocol.data.as_deref(), protocol.epochs), (Some(table.data), Some(table.epochs)));
+            let epochs = if row.name == "k50-short" { 63 } else { table.epochs };
+            assert_eq!((protocol.data.as_deref(), protocol.epochs), (Some(table.data), Some(epochs)));
             let protocol = Settings { validation: protocol.validation.map(|_| "6".to_owned()), ..protocol };
             // More rows than any of the priors has pseudo-inputs, or draws exemplars.
             let x = ndarray::Array2::from_shape_fn((25_100, 8), |(i, j)| f32::from(i % (j + 2) == 0));
