@@ -138,25 +138,38 @@ fn check_gradient<E: Element>() {
             row[n_out..].fill(E::ZERO);
         }
         let layout = Panels::new(n_in, n_out);
-        let expected = naive((n_in, b, n_out), |i, p| x[p * ldx + i], |p, j| dy[p * ldy + j], |_, _| E::ZERO, None);
+        let start = values::<E>(n_in * n_out, 10);
+        let chain = |from: &dyn Fn(usize, usize) -> E| {
+            naive((n_in, b, n_out), |i, p| x[p * ldx + i], |p, j| dy[p * ldy + j], from, None)
+        };
+        let expected = [(Accum::Replace, chain(&|_, _| E::ZERO)), (Accum::Add, chain(&|i, j| start[i * n_out + j]))];
         for &isa in Isa::available() {
-            for cut in [0, b / 3, b] {
-                let blocks = [
-                    (Mat::new(&x, cut, n_in, ldx), Mat::new(&dy, cut, n_out, ldy)),
-                    (Mat::new(&x[cut * ldx..], b - cut, n_in, ldx), Mat::new(&dy[cut * ldy..], b - cut, n_out, ldy)),
-                ];
+            // Blocks of fifty rows are summed two at a time where registers are few.
+            for (tall, (accum, expected)) in [b.max(1), b.div_ceil(3).max(1), 50]
+                .into_iter()
+                .flat_map(|tall| expected.iter().map(move |e| (tall, e)))
+            {
+                let none = (Mat::new(&x, 0, n_in, ldx), Mat::new(&dy, 0, n_out, ldy));
+                let some = (0..b).step_by(tall).map(|from| {
+                    let rows = tall.min(b - from);
+                    (Mat::new(&x[from * ldx..], rows, n_in, ldx), Mat::new(&dy[from * ldy..], rows, n_out, ldy))
+                });
+                let blocks: Vec<_> = std::iter::once(none).chain(some).collect();
                 let mut packed = vec![E::from_f64(f64::NAN); layout.len()];
+                if *accum == Accum::Add {
+                    layout.pack(&start, [n_out, 1], &mut packed);
+                }
                 for j in 0..layout.count() {
                     let p = layout.panel(j);
                     let middle = n_in / 2;
                     for rows in [0..middle, middle..n_in] {
                         let out = &mut packed[p.offset + rows.start * p.width..p.offset + rows.end * p.width];
-                        gradient_tile(isa, &blocks, &layout, j, rows, Accum::Replace, out);
+                        gradient_tile(isa, &blocks, &layout, j, rows, *accum, out);
                     }
                 }
                 let mut found = vec![E::ZERO; n_in * n_out];
                 layout.unpack(&packed, [n_out, 1], &mut found);
-                agree(isa, &found, &expected, &format!("gradient {n_in}×{b}×{n_out} cut {cut}"));
+                agree(isa, &found, expected, &format!("gradient {n_in}×{b}×{n_out}, {accum:?}, blocks of {tall}"));
                 let padding: f64 = packed.iter().map(|v| v.to_f64().abs()).sum::<f64>()
                     - found.iter().map(|v| v.to_f64().abs()).sum::<f64>();
                 assert!(padding.abs() < 1e-6, "padding is zero");

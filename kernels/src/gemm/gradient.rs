@@ -9,6 +9,7 @@ use crate::panels::{MAX_VECTORS, Panel, Panels};
 use crate::prefetch::will_write;
 use crate::simd::{Element, LANES, Simd, few_registers};
 use crate::update::{AdamStep, AdamVectors, adam, adam_vector};
+use core::marker::PhantomData;
 use core::ops::Range;
 
 /// The operands of a gradient: `X_s` (rows, in) and `dY_s` (rows, out) for each block of rows `s`.
@@ -119,8 +120,32 @@ impl<E: Element, X: Operand<E>> Op<E> for Store<'_, E, X> {
     type Out = ();
     #[inline(always)]
     fn run<S: Simd<E = E>>(mut self, s: S) {
-        run(s, self.m, self.width, &mut self);
+        let all = self.part.blocks;
+        let mut from = 0;
+        loop {
+            let to = if const { few_registers::<S>() } { near(all, from) } else { all.len() };
+            self.part.blocks = &all[from..to];
+            run(s, self.m, self.width, &mut self);
+            if to == all.len() {
+                return;
+            }
+            (from, self.first) = (to, Accum::Add);
+        }
     }
+}
+
+/// Rows that are summed before the next ones where registers are few: micro-tiles are small there, and read their operands so
+/// often that these should stay in the first-level cache.
+const NEAR: usize = 128;
+
+/// Where the blocks from `from` on have [`NEAR`] rows; one block may have more.
+fn near<X: Copy>(blocks: &Blocks<X>, from: usize) -> usize {
+    let (mut to, mut rows) = (from, 0);
+    while to < blocks.len() && (to == from || rows + blocks[to].0.rows() <= NEAR) {
+        rows += blocks[to].0.rows();
+        to += 1;
+    }
+    to
 }
 
 /// Some `rows` of panel `j` of a weight's gradient, `dW = Σ_s X_sᵀ dY_s` over blocks of rows `s` in order, to a
@@ -169,8 +194,7 @@ pub(super) fn store<E: Element, X: Operand<E>>(
 }
 
 /// A tile whose elements each become a step of Adam. A finished micro-tile waits in a buffer while the next one is
-/// summed, and every few steps of `k` one of its vectors is taken: roots and divisions then cost next to nothing. Where
-/// registers are few, the update would drive the sums out of them, and follows the micro-tile at once.
+/// summed, and every few steps of `k` one of its vectors is taken: roots and divisions then cost next to nothing.
 struct Update<'a, S: Simd, X> {
     part: Part<'a, X>,
     m: usize,
@@ -232,8 +256,6 @@ impl<S: Simd, X> Update<'_, S, X> {
 // SAFETY: `adam_tile` checked every block's shape and the state's lengths.
 unsafe impl<'a, S: Simd, X: Operand<S::E>> Job<'a, S> for Update<'a, S, X> {
     type Multiply = X::Multiply;
-    // Parameters and moments lie by row: so they are read and written front to back.
-    const ACROSS: bool = true;
     #[inline(always)]
     fn pieces(&self) -> usize {
         self.part.blocks.len()
@@ -260,9 +282,6 @@ unsafe impl<'a, S: Simd, X: Operand<S::E>> Job<'a, S> for Update<'a, S, X> {
         }
         let (count, at) = (MR * NV, i * self.width + col);
         self.waiting = Waiting { next: 0, count, at, v: 0, nv: NV, pace: 0 };
-        if const { few_registers::<S>() } {
-            self.rest(s);
-        }
     }
     #[inline(always)]
     fn begin(&mut self, steps: usize) {
@@ -291,6 +310,9 @@ impl<E: Element, X: Operand<E>> Op<E> for AdamTile<'_, E, X> {
     type Out = ();
     #[inline(always)]
     fn run<S: Simd<E = E>>(self, s: S) {
+        if const { few_registers::<S>() } {
+            return; // `update` goes by way of memory there.
+        }
         let AdamTile { part, m, width, step, state } = self;
         let gradient = [E::ZERO; MOST_VECTORS * LANES];
         let step = step.vectors(s);
@@ -330,18 +352,29 @@ pub(super) fn update<E: Element, X: Operand<E>>(
     for part in &state {
         check(blocks, w, &p, &rows, part.len());
     }
-    if isa.is_foreign() && X::PLAIN {
+    if (isa.is_foreign() && X::PLAIN) || isa.run(FewRegisters(PhantomData::<E>)) {
         return adam_rows(isa, step, blocks, w, j, rows, state);
     }
     let part = Part { blocks, row: rows.start, col: p.col };
     X::run(isa, AdamTile { part, m, width: p.width, step, state: state.map(|x| x.as_mut_ptr()) });
 }
 
-/// Rows whose gradient matrixmultiply computes at once, and their elements at most.
-const ROWS: usize = 16;
+/// Whether the update would drive a product's sums out of their registers.
+struct FewRegisters<E>(PhantomData<E>);
+
+impl<E: Element> Op<E> for FewRegisters<E> {
+    type Out = bool;
+    #[inline(always)]
+    fn run<S: Simd<E = E>>(self, _: S) -> bool {
+        few_registers::<S>()
+    }
+}
+
+/// Rows whose gradient is in memory at once, which the first-level cache holds, and their elements at most.
+const ROWS: usize = 64;
 const ROWS_LEN: usize = ROWS * MAX_VECTORS * LANES;
 
-/// [`adam_tile`] by way of memory, for matrixmultiply: a few rows at a time.
+/// [`adam_tile`] by way of memory, a few rows at a time: for matrixmultiply, and where registers are few.
 fn adam_rows<E: Element, X: Operand<E>>(
     isa: Isa,
     step: &AdamStep,

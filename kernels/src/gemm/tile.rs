@@ -153,9 +153,6 @@ operand!(Pair, f32, Pairs, false, run_half);
 pub(super) unsafe trait Job<'a, S: Simd> {
     /// How operands are multiplied.
     type Multiply: Multiply;
-    /// Whether tiles narrower than the matrix go across a few of its rows before they go down: for jobs that keep more by row than
-    /// their output.
-    const ACROSS: bool = false;
     /// The pieces of every chain, in order: a rows product has one, a gradient one for each block of rows.
     fn pieces(&self) -> usize;
     /// Piece `p` of a tile. Its list is good for [`GROUP`] rows from a multiple of it on.
@@ -366,32 +363,9 @@ fn strip<'a, S: Simd, J: Job<'a, S>, const NV: usize>(s: S, m: usize, col: usize
     tiles!(12 8 6 4 2 1);
 }
 
-/// All `m` rows and `width` columns, a few rows at a time, in tiles of one vector.
-#[inline(always)]
-fn across<'a, S: Simd, J: Job<'a, S>>(s: S, m: usize, width: usize, job: &mut J) {
-    let mut i = 0;
-    let most = if job.listed() { GROUP } else { usize::MAX };
-    macro_rules! tiles {
-        ($($mr:literal)+) => {$(
-            if const { $mr <= tallest::<S, J::Multiply>(1) } {
-                while m - i >= $mr && $mr <= most {
-                    for col in (0..width).step_by(LANES) {
-                        tile::<S, J, $mr, 1>(s, job, i, col);
-                    }
-                    i += $mr;
-                }
-            }
-        )+};
-    }
-    tiles!(6 4 2 1);
-}
-
-/// All `m` rows and `width` columns, in strips as wide as the registers allow, or across.
+/// All `m` rows and `width` columns, in strips as wide as the registers allow.
 #[inline(always)]
 pub(super) fn run<'a, S: Simd, J: Job<'a, S>>(s: S, m: usize, width: usize, job: &mut J) {
-    if const { J::ACROSS && widest::<S>() == 1 } {
-        return across(s, m, width, job);
-    }
     let mut col = 0;
     while col < width {
         let nv = ((width - col) / LANES).min(widest::<S>());
