@@ -12,7 +12,7 @@
 
 use super::nearest::Search;
 use super::{Block, Draw, PriorTable, Vae, Workspace, load, split};
-use crate::density::{Exemplars, LeaveOut, PriorKind};
+use crate::density::{Exemplars, GROUP, LeaveOut, PriorKind};
 use crate::tensor::profile::{Stage, lap};
 use crate::tensor::{Buffer, Exec, Isa, Mat, MatMut, Par, Params, Real, Stream};
 use elbo_kernels::par::for_each_mut;
@@ -72,7 +72,7 @@ pub(super) struct Retrieval<F> {
     /// Places that were drawn, and those that are encoded, ascending.
     drawn: Vec<u32>,
     chosen: Vec<u32>,
-    /// One for each block of the batch.
+    /// One for each thread.
     searches: Vec<Search<F>>,
     /// Whether the choice stays what it is, as differences of one function want.
     frozen: bool,
@@ -114,13 +114,16 @@ impl<F: Real> Retrieval<F> {
             return self.chosen.extend_from_slice(&self.drawn);
         };
         let (own, drawn, cache) = (&self.own, &self.drawn, self.cache.rows(self.rows.count));
+        let means = data.iter().zip(split(rows, data.len())).map(|(b, (_, n))| b.eta.rows(n).columns(0, cache.cols()));
+        // Whole groups each, so that these are the same whatever the threads.
+        let share = drawn.len().div_ceil(self.searches.len()).next_multiple_of(GROUP).max(GROUP);
         for_each_mut(par, &mut self.searches, |i, search| {
-            let (first, n) = split(rows, data.len()).nth(i).unwrap_or_default();
-            let means = data[i].eta.rows(n).columns(0, cache.cols());
-            search.find(isa, means, &own[first..first + n], drawn, cache);
+            let drawn = drawn.chunks(share).nth(i).unwrap_or_default();
+            search.find(isa, means.clone(), own, drawn, cache);
         });
-        for (search, (_, n)) in self.searches.iter().zip(split(rows, data.len())) {
-            self.chosen.extend(search.found(n));
+        if let Some((all, others)) = self.searches.split_first_mut() {
+            others.iter().for_each(|other| all.merge(other, rows));
+            self.chosen.extend(all.found(rows));
         }
         self.chosen.sort_unstable();
         self.chosen.dedup();
@@ -153,7 +156,8 @@ impl<F: Real> Workspace<F> {
         for b in self.data_mut() {
             b.take_exemplars(Some(&table), &[]);
         }
-        let search = |b: &Block<F>| Search::new(b.eta.capacity(), latent, nearest.unwrap_or(0));
+        let block = self.data().iter().map(|b| b.eta.capacity()).max().unwrap_or(0);
+        let search = |_| Search::new(batch, block, latent, nearest.unwrap_or(0));
         let retrieval = Retrieval {
             draws,
             nearest,
@@ -161,7 +165,7 @@ impl<F: Real> Workspace<F> {
             own: Vec::with_capacity(batch),
             drawn: Vec::with_capacity(draws),
             chosen: Vec::with_capacity(nearest.map_or(draws, |count| count.saturating_mul(batch))),
-            searches: if nearest.is_some() { self.data().iter().map(search).collect() } else { Vec::new() },
+            searches: if nearest.is_some() { (0..least).map(search).collect() } else { Vec::new() },
             rows,
             frozen: false,
         };

@@ -2,42 +2,60 @@
 
 use crate::density::{Exemplars, GROUP};
 use crate::tensor::{Buffer, Isa, Mat, Real};
+use elbo_kernels::LANES;
 use std::cmp::Ordering;
 
-/// One block's search for the nearest of the rows that were drawn: their remembered means by groups, all of them.
+/// A search among some of the rows that were drawn: their remembered means by groups, all of them, for every row of a batch.
 #[derive(Clone, Debug)]
 pub(super) struct Search<F> {
     group: Exemplars<F>,
-    /// (n, GROUP)
+    /// (rows of a block, GROUP)
     scores: Buffer<F>,
+    /// One for each row of the batch.
     nearest: Vec<Nearest<F>>,
 }
 
 impl<F: Real> Search<F> {
-    /// For blocks of up to `rows` rows, of each of which the nearest `count` are wanted.
-    pub fn new(rows: usize, latent: usize, count: usize) -> Self {
+    /// For batches of up to `batch` rows in blocks of up to `rows`, of each of which the nearest `count` are wanted.
+    pub fn new(batch: usize, rows: usize, latent: usize, count: usize) -> Self {
         Search {
             group: Exemplars::new(GROUP, latent),
             scores: Buffer::new(rows, GROUP),
-            nearest: (0..rows).map(|_| Nearest::new(count)).collect(),
+            nearest: (0..batch).map(|_| Nearest::new(count)).collect(),
         }
     }
-    /// Finds those nearest to each of some means, (n, L), that are not the row's own.
-    pub fn find(&mut self, isa: Isa, means: Mat<F>, own: &[u32], drawn: &[u32], cache: Mat<F>) {
-        let (n, nearest) = (means.rows(), &mut self.nearest[..means.rows()]);
+    /// Finds those nearest to each of a batch's means, (n, L) of each block, that are not the row's own.
+    pub fn find<'m>(
+        &mut self,
+        isa: Isa,
+        means: impl Iterator<Item = Mat<'m, F>> + Clone,
+        own: &[u32],
+        drawn: &[u32],
+        cache: Mat<F>,
+    ) {
+        let nearest = &mut self.nearest[..own.len()];
         nearest.iter_mut().for_each(Nearest::clear);
-        for some in drawn.chunks(GROUP) {
-            self.group.replace(F::ZERO, some.iter().map(|&place| cache.row(place as usize)));
-            self.group.scores(isa, means, 0, self.scores.rows_mut(n).columns(0, some.len()));
-            for (r, nearest) in nearest.iter_mut().enumerate() {
-                for (&score, &place) in self.scores.rows(n).row(r).iter().zip(some) {
-                    nearest.offer(score, place, own[r]);
+        for places in drawn.chunks(GROUP) {
+            self.group.replace(F::ZERO, places.iter().map(|&place| cache.row(place as usize)));
+            let mut rows = nearest.iter_mut().zip(own);
+            for means in means.clone() {
+                let n = means.rows();
+                self.group.scores(isa, means, 0, self.scores.rows_mut(n).columns(0, places.len()));
+                for (r, (nearest, &own)) in rows.by_ref().take(n).enumerate() {
+                    nearest.offer(self.scores.rows(n).row(r), places, own);
                 }
             }
         }
         nearest.iter_mut().for_each(Nearest::select);
     }
-    /// The places of those that the last search found for its first `rows` rows, in no order.
+    /// Takes what another search found for the first `rows` rows.
+    pub fn merge(&mut self, other: &Search<F>, rows: usize) {
+        for (nearest, other) in self.nearest[..rows].iter_mut().zip(&other.nearest) {
+            other.kept.iter().for_each(|&(score, place)| nearest.offer_one(score, place));
+            nearest.select();
+        }
+    }
+    /// The places of those that were found for the first `rows` rows, in no order.
     pub fn found(&self, rows: usize) -> impl Iterator<Item = u32> {
         self.nearest[..rows].iter().flat_map(|nearest| nearest.kept.iter().map(|(_, place)| *place))
     }
@@ -60,9 +78,20 @@ impl<F: Real> Nearest<F> {
         self.kept.clear();
         self.least = F::from_f64(f64::NEG_INFINITY);
     }
-    #[inline]
-    fn offer(&mut self, score: F, place: u32, own: u32) {
-        if score > self.least && place != own {
+    /// Offers the scores of these places, but for the row's own.
+    fn offer(&mut self, scores: &[F], places: &[u32], own: u32) {
+        for (scores, places) in scores.chunks(LANES).zip(places.chunks(LANES)) {
+            // Most have none that is wanted, which is seen without a branch for each.
+            let least = self.least;
+            if scores.iter().fold(false, |any, &score| any | (score > least)) {
+                for (&score, &place) in scores.iter().zip(places).filter(|(_, place)| **place != own) {
+                    self.offer_one(score, place);
+                }
+            }
+        }
+    }
+    fn offer_one(&mut self, score: F, place: u32) {
+        if score > self.least {
             self.kept.push((score, place));
             if self.kept.len() == 2 * self.count {
                 self.select();

@@ -96,7 +96,7 @@ fn block_rows(batch: usize, samples: usize) -> usize {
 
 /// How `rows` rows fall into at most `blocks` blocks: whole eights where there are enough rows, as evenly as can be. Every
 /// block starts at an even row, so that bf16 pairs the same rows whatever the blocks.
-pub(super) fn split(rows: usize, blocks: usize) -> impl Iterator<Item = (usize, usize)> {
+pub(super) fn split(rows: usize, blocks: usize) -> impl Iterator<Item = (usize, usize)> + Clone {
     let unit = if rows >= 8 * blocks { 8 } else { 2 };
     let units = rows.div_ceil(unit);
     (0..blocks).map(move |i| {
