@@ -1,7 +1,8 @@
 //! The instruction set: found once at run time, and the one place where a kernel is compiled for each.
 
 use crate::micro::portable::Scalars;
-use crate::simd::{Element, Simd, Wide};
+use crate::simd::{Element, Simd};
+use crate::wide::Wide;
 use std::sync::OnceLock;
 
 pub(crate) mod sealed {

@@ -31,9 +31,11 @@ pub mod stream;
 pub mod sweep;
 pub mod transpose;
 pub mod update;
+mod wide;
 
 pub use aligned::Aligned;
 pub use filled::Filled;
 pub use isa::{Isa, Op};
 pub use mat::{Mat, MatMut};
-pub use simd::{Element, LANES, Register, Simd, Wide};
+pub use simd::{Element, LANES, Simd};
+pub use wide::{Register, Wide};

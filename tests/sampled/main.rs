@@ -7,6 +7,7 @@ mod exemplar_density;
 mod flow_prior;
 mod gradients;
 mod lower;
+mod lower_training;
 mod priors;
 mod stacked_prior;
 mod support;

@@ -1,6 +1,7 @@
 //! AVX2 with FMA: registers of 256 bits.
 
-use crate::simd::{LANES, Register};
+use crate::simd::LANES;
+use crate::wide::Register;
 use core::arch::x86_64::*;
 
 /// Rows, and columns, of the square that fits into the registers.

@@ -1,7 +1,8 @@
 //! AVX-512 (F, BW, DQ, VL): registers of 512 bits.
 
 use crate::half::Pair;
-use crate::simd::{LANES, Register};
+use crate::simd::LANES;
+use crate::wide::Register;
 use core::arch::x86_64::*;
 
 /// Where each word of a row of pairs comes from: 0, 16, 1, 17 …

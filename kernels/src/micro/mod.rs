@@ -2,7 +2,7 @@
 
 pub(crate) mod portable;
 
-/// A [`Register`](crate::simd::Register) of x86 from the names of its intrinsics: the two widths differ in little else.
+/// A [`Register`](crate::wide::Register) of x86 from the names of its intrinsics: the two widths differ in little else.
 /// `blend` takes the mask, then what to take where it does not hold, then where it does; `test` is `nonzero`. What this type alone can do
 /// better than plain Rust follows in braces.
 #[cfg(target_arch = "x86_64")]

@@ -1,7 +1,8 @@
 //! Plain Rust: sixteen scalars. With `FUSED` it is the reference twin of every vector instruction set; without, the
 //! elementwise companion of matrixmultiply on processors that have no fused multiply-add.
 
-use crate::simd::{Element, LANES, Register};
+use crate::simd::{Element, LANES};
+use crate::wide::Register;
 
 /// Sixteen scalars in an array.
 #[derive(Clone, Copy, Debug)]
