@@ -108,3 +108,56 @@ impl<F: Real> Nearest<F> {
         self.least = self.kept[self.count - 1].0;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Small whole numbers, so that scores are exact and many are equal.
+    fn numbers(rows: usize, cols: usize, seed: usize) -> Buffer<f64> {
+        let mut buffer = Buffer::new(rows, cols);
+        for r in 0..rows {
+            for (c, x) in buffer.rows_mut(rows).row(r).iter_mut().enumerate() {
+                *x = ((r * 7 + c * 13 + seed) * (r + 5 * c + 3) % 5) as f64 - 2.0;
+            }
+        }
+        buffer
+    }
+
+    #[test]
+    fn a_search_in_shares_finds_what_one_does() {
+        let (places, latent, count, blocks) = (900, 4, 3, [4, 5]);
+        let cache = numbers(places, latent, 1);
+        let batch = blocks.map(|n| numbers(n, latent, n));
+        let drawn: Vec<u32> = (0..places as u32).filter(|n| n % 7 != 0).collect();
+        let own: Vec<u32> = (0..9).map(|r| 50 * r + 1).collect();
+        let means = || batch.iter().zip(blocks).map(|(b, n)| b.rows(n));
+        let search = |drawn: &[u32]| {
+            let mut search = Search::new(9, 5, latent, count);
+            search.find(Isa::default(), means(), &own, drawn, cache.rows(places));
+            search
+        };
+        let found = |search: &Search<f64>, r: usize| {
+            let mut found: Vec<u32> = search.nearest[r].kept.iter().map(|(_, place)| *place).collect();
+            found.sort_unstable();
+            found
+        };
+        let one = search(&drawn);
+        let mut all = search(&drawn[..GROUP]);
+        drawn[GROUP..].chunks(GROUP).for_each(|share| all.merge(&search(share), 9));
+        for (r, z) in means().flat_map(|m| (0..m.rows()).map(move |r| m.row(r))).enumerate() {
+            let score = |&place: &u32| {
+                let mean = cache.rows(places).row(place as usize);
+                let dot: f64 = z.iter().zip(mean).map(|(z, m)| z * m - 0.5 * m * m).sum();
+                (-dot, place)
+            };
+            let mut expected: Vec<u32> = drawn.iter().copied().filter(|&place| place != own[r]).collect();
+            expected.sort_by(|a, b| score(a).partial_cmp(&score(b)).unwrap());
+            expected.truncate(count);
+            expected.sort_unstable();
+            assert_eq!(found(&one, r), expected, "row {r}");
+            assert_eq!(found(&all, r), expected, "row {r}, in shares");
+        }
+        assert_eq!(all.found(9).count(), 9 * count);
+    }
+}
