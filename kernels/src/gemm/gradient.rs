@@ -9,7 +9,6 @@ use crate::panels::{MAX_VECTORS, Panel, Panels};
 use crate::prefetch::will_write;
 use crate::simd::{Element, LANES, Simd, few_registers};
 use crate::update::{AdamStep, AdamVectors, adam, adam_vector};
-use core::marker::PhantomData;
 use core::ops::Range;
 
 /// The operands of a gradient: `X_s` (rows, in) and `dY_s` (rows, out) for each block of rows `s`.
@@ -307,11 +306,12 @@ struct AdamTile<'a, E, X> {
 }
 
 impl<E: Element, X: Operand<E>> Op<E> for AdamTile<'_, E, X> {
-    type Out = ();
+    /// Whether it was done: where registers are few, the update would drive a product's sums out of them.
+    type Out = bool;
     #[inline(always)]
-    fn run<S: Simd<E = E>>(self, s: S) {
+    fn run<S: Simd<E = E>>(self, s: S) -> bool {
         if const { few_registers::<S>() } {
-            return; // `update` goes by way of memory there.
+            return false;
         }
         let AdamTile { part, m, width, step, state } = self;
         let gradient = [E::ZERO; MOST_VECTORS * LANES];
@@ -319,6 +319,7 @@ impl<E: Element, X: Operand<E>> Op<E> for AdamTile<'_, E, X> {
         let mut update = Update { part, m, width, step, state, gradient, waiting: Waiting::default() };
         run(s, update.m, width, &mut update);
         update.rest(s);
+        true
     }
 }
 
@@ -346,28 +347,20 @@ pub(super) fn update<E: Element, X: Operand<E>>(
     w: &Panels,
     j: usize,
     rows: Range<usize>,
-    state: [&mut [E]; 3],
+    mut state: [&mut [E]; 3],
 ) {
     let (p, m) = (w.panel(j), rows.len());
     for part in &state {
         check(blocks, w, &p, &rows, part.len());
     }
-    if (isa.is_foreign() && X::PLAIN) || isa.run(FewRegisters(PhantomData::<E>)) {
-        return adam_rows(isa, step, blocks, w, j, rows, state);
+    if !(isa.is_foreign() && X::PLAIN) {
+        let part = Part { blocks, row: rows.start, col: p.col };
+        let state = state.each_mut().map(|x| x.as_mut_ptr());
+        if X::run(isa, AdamTile { part, m, width: p.width, step, state }) {
+            return;
+        }
     }
-    let part = Part { blocks, row: rows.start, col: p.col };
-    X::run(isa, AdamTile { part, m, width: p.width, step, state: state.map(|x| x.as_mut_ptr()) });
-}
-
-/// Whether the update would drive a product's sums out of their registers.
-struct FewRegisters<E>(PhantomData<E>);
-
-impl<E: Element> Op<E> for FewRegisters<E> {
-    type Out = bool;
-    #[inline(always)]
-    fn run<S: Simd<E = E>>(self, _: S) -> bool {
-        few_registers::<S>()
-    }
+    adam_rows(isa, step, blocks, w, j, rows, state);
 }
 
 /// Rows whose gradient is in memory at once, which the first-level cache holds, and their elements at most.
