@@ -2,35 +2,18 @@
 
 use super::lower::{FORMS, KINDS, lower};
 use super::priors::check;
+use super::support::{bound, data, estimates_agree, exec, same_bytes, trained};
 use super::{ALL, sampled, small};
-use elbo::data::Dataset;
 use elbo::density::{LowerKind, PosteriorKind, PriorKind};
-use elbo::estimator::{Bound, Estimator, ObjectiveKind, PathGradient};
-use elbo::model::{Draw, Score, Vae, VaeConfig};
-use elbo::tensor::{Exec, Isa, Noise, Precision, Stream};
+use elbo::estimator::{Bound, ObjectiveKind, PathGradient};
+use elbo::model::{Vae, VaeConfig};
 use elbo::train::{TrainConfig, Trainer};
-use ndarray::Array2;
-
-fn data(rows: usize) -> Dataset {
-    let value = |(i, j): (usize, usize)| if (i * 7 + j * j + i * j) % 5 < 2 { 1.0 } else { 0.0 };
-    Dataset::from_array(Array2::from_shape_fn((rows, 40), value).view()).unwrap().with_test(50).unwrap()
-}
 
 fn config(text: &str) -> TrainConfig {
     let mut config = TrainConfig { epochs: 8, batch_size: 25, ..TrainConfig::preset("iwae-200", 40).unwrap() };
     config.vae = VaeConfig { hidden: vec![20], latent: 4, lower: lower(text), ..config.vae };
     config.optimizer.learning_rate = 0.005;
     config
-}
-
-fn trained(config: TrainConfig, exec: Exec) -> Trainer {
-    let mut trainer = Trainer::new(config, data(150), exec).unwrap();
-    trainer.run(&mut ()).unwrap();
-    trainer
-}
-
-fn exec(threads: usize) -> Exec {
-    Exec::with_isa(Isa::default(), threads).unwrap()
 }
 
 /// A trained model's figures agree with each other, and what is said without draws is near them: under a mixture, too, whose components
@@ -41,31 +24,12 @@ fn inference_over_all_levels() {
         let mut config = config(text);
         config.vae.prior = prior.parse().unwrap();
         let trainer = trained(config, exec(2));
-        let (vae, mut inference) = (trainer.vae(), trainer.inference());
-        let view = trainer.data().test().unwrap();
-        let fill = |r: usize, x: &mut [f32]| view.gather(r, x);
-        let draw = Draw { noise: Noise::new(1), stream: Stream::Evaluate, step: 0 };
-        let stats = inference.elbo(50, &fill, &draw);
-        let by_level = vae.kl_by_level(&stats);
-        assert_eq!(by_level.len(), 1 + vae.lower().unwrap().levels());
-        assert!((by_level.iter().sum::<f64>() - stats.mean_kl()).abs() < 1e-9, "{by_level:?}");
-        let (mut one, mut many, mut sampled) = (0.0, 0.0, Vec::new());
-        inference.importance(50, &fill, &draw, 1, |_, bounds| one -= bounds.log_likelihood() / 50.0);
-        inference.importance(50, &fill, &draw, 100, |_, bounds| many -= bounds.log_likelihood() / 50.0);
-        assert!((one - stats.neg_elbo()).abs() < 1e-4 && many < one, "{one} {many} {}", stats.neg_elbo());
-
-        inference.sampled_score(50, &fill, &draw, 1000, |_, score| sampled.push(score.kl));
-        let mut scores: Vec<Score> = Vec::new();
-        inference.score(50, &fill, |_, score| scores.push(score));
         // 32 points in up to nine latents: products of two latents' noise are not averaged out, so a row is off by some tenths of
         // a nat, of about ten.
-        let apart: f64 = scores.iter().zip(&sampled).map(|(a, b)| (a.kl - b).abs()).fold(0.0, f64::max);
-        assert!(apart < 1.0, "{text}: {apart}");
-        // It is the row's own, wherever it stands.
-        let mut turned: Vec<Score> = Vec::new();
-        inference.score(50, &|r: usize, x: &mut [f32]| view.gather(49 - r, x), |_, score| turned.push(score));
-        turned.reverse();
-        assert_eq!(turned, scores);
+        let (stats, scores, _) = estimates_agree(&trainer, 1.0);
+        let (vae, by_level) = (trainer.vae(), trainer.vae().kl_by_level(&stats));
+        assert_eq!(by_level.len(), 1 + vae.lower().unwrap().levels());
+        assert!((by_level.iter().sum::<f64>() - stats.mean_kl()).abs() < 1e-9, "{by_level:?}");
         // One draw a row through all levels is as far from the reconstruction by all means as they vary, and no further.
         let reconstruction = scores.iter().map(|s| s.reconstruction).sum::<f64>() / 50.0;
         assert!(
@@ -78,24 +42,10 @@ fn inference_over_all_levels() {
 #[test]
 fn threads_and_instruction_sets_give_the_same_bytes() {
     for text in ["hvae:3x9,2x5", "ladder:3x9,2x5"] {
-        let bits = |precision, exec: Exec| {
-            let mut config = TrainConfig { epochs: 1, precision, objective: ALL[2].0, samples: 5, ..config(text) };
-            config.vae.dropout = 0.2;
-            config.vae.prior = PriorKind::Vamp(3);
-            config.fit_precision(exec.isa());
-            let trainer = trained(config, exec);
-            trainer.params().values().data().iter().map(|x| x.to_bits()).collect::<Vec<u32>>()
-        };
-        for precision in [Precision::F32, Precision::Bf16] {
-            let expected = bits(precision, exec(1));
-            for threads in [2, 7] {
-                assert!(bits(precision, exec(threads)) == expected, "{threads} threads in {precision}, {text}");
-            }
-        }
-        let expected = bits(Precision::F32, exec(1));
-        for &isa in Isa::available().iter().filter(|isa| isa.name() != "foreign") {
-            assert!(bits(Precision::F32, Exec::with_isa(isa, 2).unwrap()) == expected, "{}, {text}", isa.name());
-        }
+        let mut config = TrainConfig { epochs: 1, objective: ALL[2].0, samples: 5, ..config(text) };
+        config.vae.dropout = 0.2;
+        config.vae.prior = PriorKind::Vamp(3);
+        same_bytes(&config);
     }
 }
 
@@ -172,13 +122,7 @@ fn its_parameters_are_counted() {
 #[test]
 fn a_second_level_lowers_the_bound() {
     let bound = |text: &str| {
-        let trainer = trained(TrainConfig { epochs: 60, objective: ALL[2].0, samples: 5, ..config(text) }, exec(2));
-        let (view, estimator) = (trainer.data().test().unwrap(), trainer.config().estimator());
-        let draw = Draw { noise: Noise::new(1), stream: Stream::Evaluate, step: 0 };
-        let fill = |r: usize, x: &mut [f32]| view.gather(r, x);
-        let stats = trainer.inference().objective(50, &fill, &draw, &estimator, 1.0);
-        assert!(Estimator::<f32>::sampled(&estimator));
-        stats.value::<f32>(&estimator, 1.0)
+        bound(&trained(TrainConfig { epochs: 60, objective: ALL[2].0, samples: 5, ..config(text) }, exec(2)))
     };
     let (one, two, ladder) = (bound("none"), bound("hvae:4x16"), bound("ladder:4x16"));
     println!("one level {one}, two {two}, ladder {ladder}");

@@ -1,10 +1,10 @@
 //! More stochastic layers: a prior that is a VAE over the latents.
 
 use super::priors::check;
-use super::support::{exec, figures_agree, same_bytes, trained};
+use super::support::{bound, exec, figures_agree, same_bytes, trained};
 use super::{ALL, sampled, small};
 use elbo::density::{Level, Levels, PriorKind};
-use elbo::estimator::{Estimator, ObjectiveKind, PathGradient};
+use elbo::estimator::{ObjectiveKind, PathGradient};
 use elbo::layer::parse_activation;
 use elbo::model::{Draw, Hidden, Inference, Norm, PRESETS, PriorSampler, Vae, VaeConfig, Workspace};
 use elbo::tensor::{Exec, Noise, Params, Stream};
@@ -214,13 +214,7 @@ fn its_parameters_are_counted() {
 #[test]
 fn a_second_layer_lowers_the_bound() {
     let bound = |text: &str| {
-        let trainer = trained(TrainConfig { epochs: 60, objective: ALL[2].0, samples: 5, ..config(text) }, exec(2));
-        let (view, estimator) = (trainer.data().test().unwrap(), trainer.config().estimator());
-        let draw = Draw { noise: Noise::new(1), stream: Stream::Evaluate, step: 0 };
-        let fill = |r: usize, x: &mut [f32]| view.gather(r, x);
-        let stats = trainer.inference().objective(50, &fill, &draw, &estimator, 1.0);
-        assert!(Estimator::<f32>::sampled(&estimator));
-        stats.value::<f32>(&estimator, 1.0)
+        bound(&trained(TrainConfig { epochs: 60, objective: ALL[2].0, samples: 5, ..config(text) }, exec(2)))
     };
     let (one, two) = (bound("standard"), bound("vae:2x16"));
     assert!(two < one - 0.2, "{two} {one}");

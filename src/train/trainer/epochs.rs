@@ -1,8 +1,5 @@
 //! The training loop: epochs of steps, and what is measured between them.
 
-use super::super::diagnose::diverged;
-use super::super::evaluate::{Evaluation, Metrics, active_units, evaluate_objective};
-use super::super::observe::{EpochReport, Flow, Observer, StepReport};
 use super::{Pace, Trainer};
 use crate::data::{Binarize, View};
 use crate::error::{Error, Result};
@@ -10,6 +7,9 @@ use crate::estimator::BetaSchedule;
 use crate::model::{Draw, Stats};
 use crate::optim::{average_decay, average_into, clip_global_norm, normalize_each};
 use crate::tensor::Stream;
+use crate::train::diagnose::diverged;
+use crate::train::evaluate::{Evaluation, Metrics, active_units, evaluate_objective};
+use crate::train::observe::{EpochReport, Flow, Observer, StepReport};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
