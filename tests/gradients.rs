@@ -7,6 +7,7 @@ use elbo::layer::{
 };
 use elbo::model::{Heads, Hidden, Norm, PRESETS, VaeConfig};
 use elbo::tensor::{Buffer, Isa, Layout, Mat, Noise, Params};
+use rayon::prelude::*;
 use std::sync::Arc;
 
 const ACTIVATIONS: [Activation; 9] = [
@@ -185,11 +186,11 @@ fn every_preset_by_coordinate_at_small_shapes() {
 
 #[test]
 fn every_preset_along_directions_at_full_size() {
-    for preset in &PRESETS {
+    PRESETS.par_iter().for_each(|preset| {
         let inputs = if preset.name == "tabular" { 2 } else { 784 };
         let checks = check_vae(&preset.config(inputs), &Elbo::new(1, None), 1.0, 2, 6).unwrap();
         assert_vae_passed(&checks, preset.name);
-    }
+    });
 }
 
 #[test]

@@ -84,7 +84,7 @@ pub trait Register: Copy + Send + Sync + 'static {
 #[derive(Clone, Copy, Debug)]
 pub struct Wide<R, const N: usize>(PhantomData<R>);
 
-// Plain loops, not closures: an inlined loop compiles for the caller's instruction set, a closure may not.
+// Plain loops here, neither closures nor iterators: an inlined loop compiles for the caller's instruction set, and those may be calls.
 macro_rules! lanewise {
     ($($name:ident($($arg:ident),+);)+) => {$(
         #[inline(always)]
@@ -124,17 +124,17 @@ impl<R: Register, const N: usize> Simd for Wide<R, N> {
         // SAFETY: the caller lends sixteen elements, which is what N registers hold.
         unsafe {
             let mut out = [R::load(p); N];
-            for (i, o) in out.iter_mut().enumerate().skip(1) {
-                *o = R::load(p.add(i * R::LANES));
+            for i in 1..N {
+                out[i] = R::load(p.add(i * R::LANES));
             }
             out
         }
     }
     #[inline(always)]
     unsafe fn store_ptr(self, v: [R; N], p: *mut R::E) {
-        for (i, r) in v.into_iter().enumerate() {
+        for i in 0..N {
             // SAFETY: the caller lends sixteen elements, which is what N registers hold.
-            unsafe { r.store(p.add(i * R::LANES)) }
+            unsafe { v[i].store(p.add(i * R::LANES)) }
         }
     }
     #[inline(always)]
