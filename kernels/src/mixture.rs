@@ -7,13 +7,17 @@
 //!
 //! `a_c` is the log-weight and the constant of each component, `p = e^{−v}` its precisions.
 
-use crate::map::{for_each_vector, kernel, load, store};
+use crate::map::{common_length, for_each_vector, kernel, load, store};
 use crate::mat::Mat;
+use crate::math;
 use crate::simd::{Element, LANES, Simd};
 use crate::sweep::{greatest, shifted_exp};
 
 /// Vectors of components, or of latents, that are summed side by side: chains enough to hide an addition's latency.
 const PANEL: usize = 4;
+
+/// Rows whose shares of a component are gathered at once.
+const ROWS: usize = 64;
 
 /// A smaller share of a component is none: the rounding of the others is larger.
 pub const LEAST_SHARE: f64 = 1e-30;
@@ -53,6 +57,18 @@ fn shares_of<S: Simd>(s: S, logs: &mut [S::E]) -> f64 {
         store(s, s.select(s.lt(share, least), s.splat(S::E::ZERO), share), logs, i, n);
     });
     top.to_f64() + total.ln()
+}
+
+kernel! {
+    /// e^{−v} of each log-variance: the precisions of a component. +∞ and 0 where it leaves the range, NaN where a number is.
+    ///
+    /// # Panics
+    /// If lengths differ.
+    pub fn mixture_precisions<E>(isa, s; log_var: &[E], out: &mut [E]) {
+        for_each_vector!(common_length!(log_var, out), |i, n| {
+            store(s, math::exp(s, math::neg(s, load(s, log_var, i, n))), out, i, n);
+        });
+    }
 }
 
 kernel! {
@@ -189,21 +205,25 @@ kernel! {
             z.rows()
         );
         let (half, one) = (s.constant(0.5), s.splat(E::ONE));
-        for_each_vector!(latents, |i, n| {
-            let (mean, precision) = (load(s, mean, i, n), load(s, precision, i, n));
-            let (mut of_mean, mut of_log_var) = (load(s, dmean, i, n), load(s, dlog_var, i, n));
-            for r in 0..z.rows() {
-                let share = shares.row(r)[c];
-                if share == E::ZERO {
-                    continue;
-                }
-                let (weight, d) = (s.splat(weights[r] * share), s.sub(whole(s, z, r, i), mean));
-                let scaled = s.mul(d, precision);
-                of_mean = s.fma(weight, scaled, of_mean);
-                of_log_var = s.fma(s.mul(half, weight), s.sub(s.mul(d, scaled), one), of_log_var);
+        // The column is walked down once, and not for every vector of latents.
+        let mut column = [E::ZERO; ROWS];
+        for first in (0..z.rows()).step_by(ROWS) {
+            let column = &mut column[..ROWS.min(z.rows() - first)];
+            for (r, weight) in column.iter_mut().enumerate() {
+                *weight = weights[first + r] * shares.row(first + r)[c];
             }
-            store(s, of_mean, dmean, i, n);
-            store(s, of_log_var, dlog_var, i, n);
-        });
+            for_each_vector!(latents, |i, n| {
+                let (mean, precision) = (load(s, mean, i, n), load(s, precision, i, n));
+                let (mut of_mean, mut of_log_var) = (load(s, dmean, i, n), load(s, dlog_var, i, n));
+                for (r, &weight) in column.iter().enumerate().filter(|(_, weight)| **weight != E::ZERO) {
+                    let (weight, d) = (s.splat(weight), s.sub(whole(s, z, first + r, i), mean));
+                    let scaled = s.mul(d, precision);
+                    of_mean = s.fma(weight, scaled, of_mean);
+                    of_log_var = s.fma(s.mul(half, weight), s.sub(s.mul(d, scaled), one), of_log_var);
+                }
+                store(s, of_mean, dmean, i, n);
+                store(s, of_log_var, dlog_var, i, n);
+            });
+        }
     }
 }

@@ -45,6 +45,7 @@ pub trait Compiled: Sized
     + filled::find<Self>
     + gemm::gemm<Self> + gemm::rows_product<Self>
     + mixture::mixture_grad_component<Self> + mixture::mixture_grad_z<Self> + mixture::mixture_log_prob<Self>
+    + mixture::mixture_precisions<Self>
     + mixture::to_shares<Self>
     + peak::fma_flops<Self>
     + reduce::column_sums<Self> + reduce::first_non_finite<Self> + reduce::sum_squares_f64<Self>

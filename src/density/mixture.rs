@@ -11,7 +11,7 @@
 
 use super::LOG_TAU;
 use crate::tensor::{Buffer, Isa, Mat, MatMut, Real};
-use elbo_kernels::mixture::{mixture_grad_component, mixture_grad_z, mixture_log_prob};
+use elbo_kernels::mixture::{mixture_grad_component, mixture_grad_z, mixture_log_prob, mixture_precisions};
 use elbo_kernels::reduce::log_sum_exp;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -41,8 +41,8 @@ pub struct ComponentGrad<'a, F> {
     pub mean: &'a mut [F],
     /// (L)
     pub log_variance: &'a mut [F],
-    /// Of the softmax over all logits.
-    pub logit: &'a mut F,
+    /// Of the softmax over all logits, where these learn.
+    pub logit: Option<&'a mut F>,
 }
 
 impl<F: Real> Components<F> {
@@ -60,7 +60,7 @@ impl<F: Real> Components<F> {
             offset: vec![F::ZERO; count],
         };
         let zeros = vec![F::ZERO; latent];
-        (0..count).for_each(|c| components.set(c, &zeros, &zeros));
+        (0..count).for_each(|c| components.set(Isa::default(), c, &zeros, &zeros));
         components
     }
     /// How many there are.
@@ -68,13 +68,10 @@ impl<F: Real> Components<F> {
         self.count
     }
     /// Gives component `c` its means and log-variances, (L) each.
-    pub fn set(&mut self, c: usize, mean: &[F], log_variance: &[F]) {
+    pub fn set(&mut self, isa: Isa, c: usize, mean: &[F], log_variance: &[F]) {
         self.mean.rows_mut(self.count).row(c).copy_from_slice(mean);
         self.log_variance.rows_mut(self.count).row(c).copy_from_slice(log_variance);
-        let mut precision = self.precision.rows_mut(self.count);
-        for (precision, v) in precision.row(c).iter_mut().zip(log_variance) {
-            *precision = F::from_f64((-v.to_f64()).exp());
-        }
+        mixture_precisions(isa, log_variance, self.precision.rows_mut(self.count).row(c));
         for (to, from) in self.by_latent.iter_mut().zip([&self.mean, &self.precision]) {
             let mut to = to.rows_mut(mean.len());
             from.rows(self.count).row(c).iter().enumerate().for_each(|(l, &value)| to.row(l)[c] = value);
@@ -120,9 +117,11 @@ impl<F: Real> Components<F> {
         weights: &[F],
         grad: &mut ComponentGrad<'_, F>,
     ) {
-        let pi = F::from_f64(self.weight(c));
-        for (r, &weight) in weights[..z.rows()].iter().enumerate() {
-            *grad.logit += weight * (shares.row(r)[c] - pi);
+        if let Some(logit) = &mut grad.logit {
+            let pi = F::from_f64(self.weight(c));
+            for (r, &weight) in weights[..z.rows()].iter().enumerate() {
+                **logit += weight * (shares.row(r)[c] - pi);
+            }
         }
         let (mean, precision) = (self.mean.rows(self.count).row(c), self.precision.rows(self.count).row(c));
         mixture_grad_component(isa, z, shares, c, weights, mean, precision, grad.mean, grad.log_variance);

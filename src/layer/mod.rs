@@ -35,7 +35,7 @@ pub use elbo_kernels::activation::Activation;
 
 use crate::tensor::{Buffer, Isa, Mat, MatMut, Par, Params, Real, Slot};
 use elbo_kernels::gemm::{Accum, Transpose, gemm, gemm_scratch};
-use ndarray::Array2;
+use ndarray::{Array2, ArrayView1};
 use rand_chacha::ChaCha8Rng;
 use std::fmt::Debug;
 
@@ -55,6 +55,15 @@ pub enum Gradient<'a, F> {
     Product(Mat<'a, F>, Mat<'a, F>),
     /// The sum over rows, for a vector: (rows, out).
     Sum(Mat<'a, F>),
+    /// Some of a weight's rows as they are, (rows, out): from row `first` of `of`. The block says nothing of the others.
+    Rows {
+        /// The first row.
+        first: usize,
+        /// Rows of the weight.
+        of: usize,
+        /// The gradient.
+        dw: Mat<'a, F>,
+    },
 }
 
 impl<F: Real> Gradient<'_, F> {
@@ -73,6 +82,11 @@ impl<F: Real> Gradient<'_, F> {
             }
             Gradient::Sum(dy) => {
                 Array2::from_shape_fn((dy.cols(), 1), |(c, _)| (0..dy.rows()).map(|r| dy.row(r)[c]).sum())
+            }
+            Gradient::Rows { first, of, dw } => {
+                let mut out = Array2::from_elem((dw.cols(), *of), F::ZERO);
+                (0..dw.rows()).for_each(|r| out.column_mut(first + r).assign(&ArrayView1::from(dw.row(r))));
+                out
             }
         }
     }

@@ -3,7 +3,7 @@
 use super::condition::{Given, seen};
 use super::coupled::Pull;
 use super::lower::Below;
-use super::{Corruption, Draw, LevelCache, MixturePrior, Vae};
+use super::{Corruption, Draw, LevelCache, Vae};
 use crate::density::LeaveOut;
 use crate::estimator::{Terms, Weights};
 use crate::layer::Cache;
@@ -41,8 +41,6 @@ pub struct Block<F> {
     pub(super) shares: Buffer<F>,
     /// Of which exemplars each row's prior is, (n); of all, if it does not say.
     pub(super) others: Vec<LeaveOut>,
-    /// Of a block of components, which row is which: (n, C), 1 at the row's own and else 0.
-    pub(super) chosen: Input<F>,
     /// Of a block of components, the derivatives of the mixture's parameters by row.
     pub(super) d_prior: Vec<Buffer<F>>,
     /// Of a flow prior, (n·k, L).
@@ -78,8 +76,7 @@ impl<F: Real> Block<F> {
         let many = capacity * samples;
         let likelihood = F::likelihood(&*vae.likelihood);
         let components = if samples == 0 { capacity } else { 0 };
-        let (count, parts) = (vae.mixture().map_or(0, MixturePrior::count), vae.kl_parts());
-        let shares = vae.share_columns::<F>();
+        let (parts, shares) = (vae.kl_parts(), vae.share_columns::<F>());
         Block {
             rows: 0,
             samples,
@@ -97,7 +94,6 @@ impl<F: Real> Block<F> {
             first: 0,
             shares: Buffer::new(if shares > 0 { many } else { 0 }, shares),
             others: Vec::new(),
-            chosen: Input::new(components, count),
             d_prior: vae.mixture().map_or_else(Vec::new, |mixture| mixture.grads(components)),
             flow_prior: vae.flow_prior().map_or_else(Cache::default, |prior| prior.cache(many)),
             levels: vae.stacked_prior().map_or_else(Vec::new, |prior| prior.cache(many)),

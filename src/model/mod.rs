@@ -24,6 +24,7 @@ mod step;
 mod table;
 mod threads;
 mod vae;
+mod work;
 
 pub use block::Block;
 pub use condition::{ConditionalPrior, join};
@@ -44,3 +45,4 @@ pub use table::PriorTable;
 pub use threads::threads_used;
 pub(crate) use vae::DATA;
 pub use vae::Vae;
+pub(crate) use work::Rows;

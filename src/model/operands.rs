@@ -3,6 +3,7 @@
 use super::{Block, Vae};
 use crate::layer::Gradient;
 use crate::tensor::{Isa, Mask, Mat, Precision, Real, Slot, Tile};
+use core::ops::Range;
 use elbo_kernels::LANES;
 use elbo_kernels::gemm::{Accum, adam_tile, gradient_tile};
 use elbo_kernels::half::Pair;
@@ -25,23 +26,26 @@ pub(super) struct Operands<'b, F> {
     /// Which entries of the parameter are there: the gradient of the others is 0.
     mask: Option<Mask>,
     count: usize,
-    /// X and dY of each block; of a sum, dY alone.
+    /// X and dY of each block; of a sum, and of rows, dY alone.
     products: [(Mat<'b, F>, Mat<'b, F>); BLOCKS_AT_ONCE],
     /// The same, rounded.
     pairs: [(Mat<'b, Pair>, Mat<'b, Pair>); BLOCKS_AT_ONCE],
+    /// Of rows, the first of each block.
+    firsts: [usize; BLOCKS_AT_ONCE],
 }
 
 enum Kind {
     Product,
     Pairs,
     Sum,
+    Rows,
 }
 
 impl<'b, F: Real> Operands<'b, F> {
     pub fn none() -> Self {
         let products = [const { (Mat::EMPTY, Mat::EMPTY) }; BLOCKS_AT_ONCE];
         let pairs = [const { (Mat::EMPTY, Mat::EMPTY) }; BLOCKS_AT_ONCE];
-        Operands { of: None, kind: Kind::Sum, mask: None, count: 0, products, pairs }
+        Operands { of: None, kind: Kind::Sum, mask: None, count: 0, products, pairs, firsts: [0; BLOCKS_AT_ONCE] }
     }
     /// Those of a tile's parameter in `blocks`.
     pub fn find(&mut self, vae: &Vae, precision: Precision, tile: &Tile, blocks: &'b [Block<F>]) {
@@ -57,6 +61,10 @@ impl<'b, F: Real> Operands<'b, F> {
                     self.products[i] = (Mat::EMPTY, dy);
                     Kind::Sum
                 }
+                (Gradient::Rows { first, dw, .. }, _) => {
+                    (self.products[i], self.firsts[i]) = ((Mat::EMPTY, dw), first);
+                    Kind::Rows
+                }
                 (Gradient::Product(x, dy), Precision::F32) => {
                     self.products[i] = (x, dy);
                     Kind::Product
@@ -68,6 +76,18 @@ impl<'b, F: Real> Operands<'b, F> {
                 }
             };
         }
+    }
+    /// The rows of a tile that blocks have as they are: where in the tile, and up to the panel's width.
+    fn rows(&self, tile: &Tile) -> impl Iterator<Item = (Range<usize>, &'b [F])> {
+        let (rows, panel) = (tile.rows.clone(), tile.slot.panels().panel(tile.panel));
+        let blocks = self.products[..self.count].iter().zip(self.firsts);
+        blocks.flat_map(move |((_, dw), first)| {
+            let (dw, from) = (*dw, rows.start);
+            (rows.start.max(first)..rows.end.min(first + dw.rows())).map(move |row| {
+                let at = (row - from) * panel.width;
+                (at..at + panel.width, &dw.data()[(row - first) * dw.stride() + panel.col..][..panel.width])
+            })
+        })
     }
     /// What they add to a tile.
     pub fn gradient(&self, isa: Isa, tile: &Tile, accum: Accum, out: &mut [F]) {
@@ -83,6 +103,13 @@ impl<'b, F: Real> Operands<'b, F> {
                     let add = i > 0 || accum == Accum::Add;
                     column_sums(isa, dy.rows(), dy.stride(), panel.width, from, out, add);
                 }
+            }
+            Kind::Rows => {
+                if accum == Accum::Replace {
+                    out.fill(F::ZERO);
+                }
+                // A row is of one block.
+                self.rows(tile).for_each(|(at, row)| out[at].copy_from_slice(row));
             }
         }
         if let Some(mask) = self.mask {
@@ -102,6 +129,9 @@ impl<'b, F: Real> Operands<'b, F> {
         match self.kind {
             Kind::Product => adam_tile(isa, step, products, layout, panel, rows, [p, m, v]),
             Kind::Pairs => adam_tile(isa, step, pairs, layout, panel, rows, [p, m, v].map(F::singles_mut)),
+            Kind::Rows => self.rows(tile).for_each(|(at, row)| {
+                update::adam(isa, step, &mut p[at.clone()], &mut m[at.clone()], &mut v[at], row);
+            }),
             Kind::Sum => {
                 let mut buffer = [F::ZERO; MAX_VECTORS * LANES];
                 let gradient = &mut buffer[..p.len()];

@@ -9,7 +9,7 @@
 //! Components are the rows of blocks that have no samples. A rows pass encodes them before the batch, and after it goes
 //! back through them: the derivative by a component is a sum over the latents of the whole batch, in the order of rows, so
 //! it depends neither on blocks nor on threads. The weights pass then finds them among the other blocks: a pseudo-input is one more
-//! row for the encoder. A component's own parameters are row c of a slot, whose gradient is `1_cᵀ dY`.
+//! row for the encoder. A component's own parameters are row c of a slot, and so is its gradient.
 
 use super::{Block, FlowSampler, Lower, ModelPrior, PriorTable, StackedSampler, Vae, VaeConfig, split};
 use crate::density::{ComponentGrad, Components, Exemplars, Prior, PriorKind};
@@ -96,7 +96,7 @@ impl MixturePrior {
         let rows = if b.samples == 0 { b.rows } else { 0 };
         let of = |i: usize| match self.source {
             Source::Exemplars { .. } => Gradient::Sum(b.d_prior[i].rows(rows)),
-            _ => Gradient::Product(b.chosen.rows(rows), b.d_prior[i].rows(rows)),
+            _ => Gradient::Rows { first: b.first, of: self.count, dw: b.d_prior[i].rows(rows) },
         };
         self.slots().position(|s| s == slot).map(of)
     }
@@ -174,9 +174,6 @@ impl Vae {
         let block = |(first, rows): (usize, usize)| {
             let mut b = Block::new(self, rows, 0);
             (b.rows, b.first) = (rows, first);
-            let mut chosen = b.chosen.rows_mut(rows);
-            (0..rows).for_each(|r| chosen.row(r)[first + r] = F::ONE);
-            b.chosen.find_zeros(Isa::default(), rows);
             b
         };
         split(mixture.count, count).filter(|(_, rows)| *rows > 0).map(block).collect()
@@ -245,7 +242,7 @@ impl Vae {
         let each =
             blocks.iter().flat_map(|b| (0..b.rows).map(|r| b.eta.rows(b.rows).row(r)[..2 * latent].split_at(latent)));
         match table {
-            PriorTable::Components(table) => each.enumerate().for_each(|(c, (mean, v))| table.set(c, mean, v)),
+            PriorTable::Components(table) => each.enumerate().for_each(|(c, (mean, v))| table.set(isa, c, mean, v)),
             PriorTable::Exemplars(table) => table.replace(self.exemplar_log_variance(p), each.map(|(mean, _)| mean)),
         }
         if let (Source::Learned { logits, .. }, PriorTable::Components(table)) = (&mixture.source, table) {
@@ -275,13 +272,14 @@ impl Vae {
             mean.fill(F::ZERO);
             log_variance.fill(F::ZERO);
             let mut logit = F::ZERO;
-            let mut grad = ComponentGrad { mean, log_variance, logit: &mut logit };
+            let learned = matches!(mixture.source, Source::Learned { .. });
+            let mut grad = ComponentGrad { mean, log_variance, logit: learned.then_some(&mut logit) };
             for of in data {
                 let many = of.many();
                 let (z, shares): (Mat<F>, Mat<F>) = (of.z.rows(many), of.shares.rows(many));
                 table.component_grad(isa, b.first + r, z, shares, &of.weights.log_pz, &mut grad);
             }
-            if let Source::Learned { .. } = mixture.source {
+            if learned {
                 let (mean, log_variance) = d_eta.row(r)[..2 * latent].split_at(latent);
                 b.d_prior[0].rows_mut(n).row(r).copy_from_slice(mean);
                 b.d_prior[1].rows_mut(n).row(r).copy_from_slice(log_variance);

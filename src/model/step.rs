@@ -110,7 +110,7 @@ impl<F: Real> Workspace<F> {
     /// like `params`: of their layout and precision.
     pub fn new(vae: &Vae, params: &Params<F>, batch: usize, samples: usize, ex: &Exec) -> Self {
         let precision = params.precision();
-        let flops = vae.flops_with(samples) * batch as f64;
+        let flops = vae.step_flops(batch, samples);
         let threads = threads_used(flops, ex.threads(), ex.workers());
         let blocks = batch.div_ceil(block_rows(batch, samples));
         // Results may not depend on threads, nor blocks on them where results depend on blocks.

@@ -15,7 +15,7 @@ use crate::layer::{
     Residual, Sides,
 };
 use crate::tensor::profile::{Stage, lap};
-use crate::tensor::{Entry, Isa, Layout, Mat, Params, Real, Slot};
+use crate::tensor::{Isa, Layout, Mat, Params, Real, Slot};
 use std::sync::Arc;
 
 /// What the first of a step's [stages](Vae::stages) is called.
@@ -167,27 +167,6 @@ impl Vae {
     /// q(z|η).
     pub fn posterior(&self) -> &ModelPosterior {
         &self.posterior
-    }
-    /// Multiplications and additions of one training step per example: three products a weight, two for the first
-    /// layer, whose input's gradient nobody needs. What a mixture prior's components cost is left out, and what gradients without
-    /// scores take besides plain ones.
-    pub fn flops(&self) -> f64 {
-        self.flops_with(1)
-    }
-    /// The same with `samples` samples of z an example: the decoder works for each.
-    pub fn flops_with(&self, samples: usize) -> f64 {
-        let of_prior = |slot| self.mixture().is_some_and(|mixture| mixture.owns(slot));
-        let weights = self.layout.entries().iter().filter(|e| !e.vector && !of_prior(e.slot));
-        let each = weights.map(|e| {
-            let rows = if self.is_of_encoder(e) { 1.0 } else { samples as f64 };
-            2.0 * rows * e.slot.count() as f64 * if e.slot.has_transpose() { 3.0 } else { 2.0 }
-        });
-        each.sum()
-    }
-    /// Whether a parameter meets each example once, and not each sample of it.
-    pub(crate) fn is_of_encoder(&self, entry: &Entry) -> bool {
-        let of_condition = matches!(self.prior, ModelPrior::Conditional(_)) && entry.name.starts_with("prior.");
-        entry.name.starts_with("encoder.") || of_condition
     }
 
     /// `x` to the posterior's parameters `eta`.

@@ -294,7 +294,7 @@ mod tests {
     fn a_mixture_prior_is_compared_as_a_whole() {
         let mean = Array2::from_shape_fn((4, 2), |(r, j)| (r * (j + 1)) as f64);
         let mut own = Components::<f32>::new(4, 2);
-        (0..4).for_each(|c| own.set(c, &[c as f32, 2.0 * c as f32], &[-1.0; 2]));
+        (0..4).for_each(|c| own.set(Isa::default(), c, &[c as f32, 2.0 * c as f32], &[-1.0; 2]));
         let found = with(mean.clone(), -1.0, &PriorSampler::Mixture(own), 1);
         assert!(found.marginal_kl.abs() < 1e-5 && found.dimension_kl.is_none(), "{found:?}");
         let elsewhere = with(mean, -1.0, &PriorSampler::Mixture(Components::new(3, 2)), 1);

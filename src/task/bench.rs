@@ -4,6 +4,7 @@ use super::breakdown::{Measured, StageTime, breakdown};
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::estimator::Estimator;
+use crate::model::Rows;
 use crate::tensor::profile::{self, Lap};
 use crate::tensor::{Cores, Exec, Par, core_round_trip};
 use crate::train::{EpochReport, Flow, Observer, StepReport, TrainConfig, Trainer};
@@ -107,24 +108,23 @@ impl Bench {
         let threads_used = trainer.threads_used();
         let first_step_seconds = (loaded + built + watch.first.unwrap_or_default()).as_secs_f64();
         let mut seconds = watch.seconds;
+        let (vae, samples) = (trainer.vae(), Estimator::<f32>::samples(&self.config.estimator()));
         let stages = watch.profile.map(|laps| {
             let measured = Measured {
                 laps: &laps,
                 seconds: seconds.iter().sum(),
                 steps: (seconds.len() * (used / batch)) as f64,
-                rows: batch,
-                samples: Estimator::<f32>::samples(&self.config.estimator()),
+                rows: Rows { examples: batch, samples, components: vae.pseudo_inputs() },
                 threads: threads_used,
                 peak_gflops: peak_gflops / ex.workers() as f64,
             };
-            breakdown(trainer.vae(), &measured)
+            breakdown(vae, &measured)
         });
         seconds.sort_unstable_by(f64::total_cmp);
         let speed = |seconds: f64| used as f64 / seconds;
         let (fastest, slowest) = (seconds[0], seconds[seconds.len() - 1]);
         let samples_per_second = speed(median(&seconds));
-        let samples = Estimator::<f32>::samples(&self.config.estimator());
-        let gflops = samples_per_second * trainer.vae().flops_with(samples) / 1e9;
+        let gflops = samples_per_second / batch as f64 * vae.step_flops(batch, samples) / 1e9;
         Ok(BenchReport {
             samples_per_second,
             spread: (speed(slowest), speed(fastest)),

@@ -1,7 +1,6 @@
 //! Where the time of a training step goes, stage by stage.
 
-use crate::model::Vae;
-use crate::tensor::Entry;
+use crate::model::{Rows, Vae};
 use crate::tensor::profile::{Lap, Stage};
 
 /// The time of one stage in an average step.
@@ -29,9 +28,8 @@ pub(super) struct Measured<'a> {
     /// By the clock on the wall, and steps.
     pub seconds: f64,
     pub steps: f64,
-    /// Examples of a step, and samples of z of each, which go through the decoder.
-    pub rows: usize,
-    pub samples: usize,
+    /// What goes through the network in a step.
+    pub rows: Rows,
     /// Threads at work, and the peak of one.
     pub threads: usize,
     pub peak_gflops: f64,
@@ -39,7 +37,7 @@ pub(super) struct Measured<'a> {
 
 /// The stages of an average step, in the order of [`Stage`] and of parameters, and the time between them.
 pub(super) fn breakdown(vae: &Vae, measured: &Measured) -> Vec<StageTime> {
-    let Measured { laps, seconds, steps, rows, samples, threads, peak_gflops } = *measured;
+    let Measured { laps, seconds, steps, rows, threads, peak_gflops } = *measured;
     let all = seconds * threads as f64;
     let row = |stage, parameter, spent: f64, peak_share| StageTime {
         stage,
@@ -53,8 +51,7 @@ pub(super) fn breakdown(vae: &Vae, measured: &Measured) -> Vec<StageTime> {
         let spent = lap.time.as_secs_f64();
         let product = matches!(lap.stage, Stage::Forward | Stage::Backward | Stage::Gradient);
         let entry = vae.layout().entries().get(lap.slot).filter(|_| product);
-        let rows = |e: &Entry| if vae.is_of_encoder(e) { rows } else { rows * samples };
-        let flops = entry.map_or(0.0, |e| if e.vector { 0.0 } else { 2.0 * (e.slot.count() * rows(e)) as f64 });
+        let flops = entry.map_or(0.0, |e| vae.product_flops(e, lap.stage, rows));
         let peak_share = (flops > 0.0).then(|| flops * steps / spent / 1e9 / peak_gflops);
         match stages.last_mut() {
             // Only products are told apart by layer.
@@ -92,8 +89,8 @@ mod tests {
             lap(Stage::Gradient, 1, 1000),
         ];
         let peak_gflops = flops / 200e-6 / 1e9;
-        let measured =
-            Measured { laps: &laps, seconds: 0.01, steps: 10.0, rows: 128, samples: 1, threads: 2, peak_gflops };
+        let rows = Rows { examples: 128, samples: 1, components: 0 };
+        let measured = Measured { laps: &laps, seconds: 0.01, steps: 10.0, rows, threads: 2, peak_gflops };
         let stages = breakdown(&vae, &measured);
         let close = |a: f64, b: f64| (a - b).abs() < 1e-9 * b.abs();
         let total: f64 = stages.iter().map(|s| s.microseconds).sum();

@@ -203,8 +203,9 @@ mod tests {
     #[test]
     fn temperature_scales_each_component() {
         let mut components = Components::<f32>::new(2, 3);
-        components.set(0, &[10.0, 10.0, 10.0], &[0.0, 0.5, -1.0]);
-        components.set(1, &[-10.0, 0.0, -10.0], &[0.3, 0.0, 0.1]);
+        let isa = crate::tensor::Isa::default();
+        components.set(isa, 0, &[10.0, 10.0, 10.0], &[0.0, 0.5, -1.0]);
+        components.set(isa, 1, &[-10.0, 0.0, -10.0], &[0.3, 0.0, 0.1]);
         components.set_weights([0.0f32, 1.0].into_iter());
         let means = [[10.0f32, 10.0, 10.0], [-10.0, 0.0, -10.0]];
         let mut exemplars = Exemplars::<f32>::new(2, 3);

@@ -27,7 +27,7 @@ fn components(at: &[f64]) -> Components<f64> {
     let mut components = Components::new(C, L);
     for c in 0..C {
         let (mean, v) = at[c * 2 * L..(c + 1) * 2 * L].split_at(L);
-        components.set(c, mean, v);
+        components.set(Isa::default(), c, mean, v);
     }
     components.set_weights(at[C * 2 * L..].iter().copied());
     components
@@ -66,7 +66,7 @@ fn a_mixture_s_gradients() {
     let (own, logits) = d.split_at_mut(C * 2 * L);
     for (c, (own, logit)) in own.chunks_mut(2 * L).zip(logits).enumerate() {
         let (mean, log_variance) = own.split_at_mut(L);
-        let mut grad = ComponentGrad { mean, log_variance, logit };
+        let mut grad = ComponentGrad { mean, log_variance, logit: Some(logit) };
         mixture.component_grad(Isa::default(), c, z_rows.rows(ROWS), shares.rows(ROWS), &WEIGHTS, &mut grad);
     }
     let by_parameter = check_coordinates("components", &at, &d, |at| f(at, &z));
@@ -136,7 +136,7 @@ fn the_kl_s_bound_is_above_the_kl() {
     assert!(bound > kl - 5.0 * error && bound < kl + (C as f64).ln(), "{kl} ± {error}, bound {bound}");
 
     let mut one = Components::new(1, L);
-    one.set(0, &[0.0; L], &[0.0; L]);
+    one.set(Isa::default(), 0, &[0.0; L], &[0.0; L]);
     let closed: f64 = mean.iter().zip(&v).map(|(m, v)| 0.5 * (m * m + v.exp() - 1.0 - v)).sum();
     assert!((one.kl_bound(&mean, &v) - closed).abs() < 1e-12);
 }
@@ -144,8 +144,8 @@ fn the_kl_s_bound_is_above_the_kl() {
 #[test]
 fn draws_have_the_mixture_s_moments() {
     let mut mixture = Components::<f64>::new(2, 1);
-    mixture.set(0, &[-2.0], &[0.0]);
-    mixture.set(1, &[3.0], &[2.0f64.ln()]);
+    mixture.set(Isa::default(), 0, &[-2.0], &[0.0]);
+    mixture.set(Isa::default(), 1, &[3.0], &[2.0f64.ln()]);
     mixture.set_weights([0.0, 3f64.ln()].into_iter());
     const DRAWS: usize = 40_000;
     let mut rng = Noise::new(3).rng(Stream::Sample, 0, 0, 0);

@@ -1,7 +1,9 @@
 //! Mixtures of Gaussians: values, shares and derivatives against plain sums, and the same bits everywhere.
 
 use crate::support::*;
-use elbo_kernels::mixture::{LEAST_SHARE, mixture_grad_component, mixture_grad_z, mixture_log_prob, to_shares};
+use elbo_kernels::mixture::{
+    LEAST_SHARE, mixture_grad_component, mixture_grad_z, mixture_log_prob, mixture_precisions, to_shares,
+};
 use elbo_kernels::{Element, LANES, Mat};
 
 /// (latents, components): below, at and between whole vectors and panels.
@@ -40,7 +42,8 @@ fn agrees<E: Element>() {
             let offsets: Vec<E> = random.vector(count, -3.0, 0.0);
             let by_latent = |of: &[E]| Table::new(latents, count, stride(count), |l, c| of[c * latents + l]);
             let by_component = |of: &[E]| Table::new(count, latents, stride(latents), |c, l| of[c * latents + l]);
-            let rows = 5;
+            // A few, or more than are gathered at once.
+            let rows = if count < 20 { 70 } else { 5 };
             let z =
                 Table::new(rows, latents, stride(latents), |r, l| means[(r % count) * latents + l] + E::from_f64(0.3));
             let weights: Vec<E> = random.vector(rows, -1.0, 1.0);
@@ -178,4 +181,28 @@ fn logarithms_become_shares() {
         assert!(to_shares(isa, &mut [1.0f32, f32::NAN, 0.0]).is_nan());
         assert!(to_shares(isa, &mut [f32::NEG_INFINITY; 3]).is_nan());
     }
+}
+
+fn inverse_variances<E: Element>() {
+    let v: Vec<E> = Random(5).vector(1003, -30.0, 30.0);
+    let out = same_everywhere(|isa| {
+        let mut out = Guarded::new(&vec![E::from_f64(f64::NAN); v.len()]);
+        mixture_precisions(isa, &v, out.inside());
+        vec![out.into_contents()]
+    });
+    for (&p, v) in out[0].iter().zip(wide(&v)) {
+        assert!(ulps(p, (-v).exp()) <= 2.0, "e^-{v}: {p:?}");
+    }
+    for isa in fused() {
+        let mut out = [E::ZERO; 3];
+        mixture_precisions(isa, &[E::from_f64(1e4), E::from_f64(-1e4), E::from_f64(f64::NAN)], &mut out);
+        let [small, large, none] = out.map(E::to_f64);
+        assert!(small == 0.0 && large == f64::INFINITY && none.is_nan(), "{out:?}");
+    }
+}
+
+#[test]
+fn log_variances_become_precisions() {
+    inverse_variances::<f32>();
+    inverse_variances::<f64>();
 }
