@@ -33,6 +33,45 @@ fn whole<S: Simd>(s: S, m: Mat<S::E>, r: usize, at: usize) -> S::V {
     }
 }
 
+/// [`whole`] for `N` vectors side by side, in one look at the length.
+#[inline(always)]
+fn side_by_side<S: Simd, const N: usize>(s: S, m: Mat<S::E>, r: usize, at: usize) -> [S::V; N] {
+    let from = r * m.stride() + at;
+    let mut out = [s.splat(S::E::ZERO); N];
+    match m.data().get(from..from + N * LANES) {
+        Some(x) => {
+            for v in 0..N {
+                out[v] = s.load(&x[v * LANES..]);
+            }
+        }
+        None => {
+            for v in 0..N {
+                out[v] = whole(s, m, r, at + v * LANES);
+            }
+        }
+    }
+    out
+}
+
+/// Runs a block for all vectors of `n` elements, the last of which may be a part: with the first element and the number of vectors that
+/// are taken side by side, the greatest of some widths first, the last of which is 1.
+macro_rules! in_blocks {
+    ($n:expr, [$($width:literal)+], |$at:ident, $count:ident| $body:block) => {{
+        let (n, mut $at) = ($n, 0);
+        $(while n - $at > ($width - 1) * LANES {
+            const $count: usize = $width;
+            $body
+            $at += ($count * LANES).min(n - $at);
+        })+
+    }};
+}
+
+/// Elements of the vector at `at` of a row of `n`.
+#[inline(always)]
+fn count(n: usize, at: usize) -> usize {
+    LANES.min(n - at)
+}
+
 /// Vectors whose exponentials are summed in the kernel's own precision, before they go to a sum in double precision.
 const GROUP: usize = 64;
 
@@ -148,32 +187,46 @@ kernel! {
             precision.cols(),
             dz.len()
         );
-        let panels = latents - latents % (PANEL * LANES);
-        for l in (0..panels).step_by(PANEL * LANES) {
-            let z = &z[l..][..PANEL * LANES];
-            let mut sums = [s.splat(E::ZERO); PANEL];
-            for (c, &share) in shares.iter().enumerate().filter(|(_, share)| **share != E::ZERO) {
-                let share = s.splat(share);
-                let (mean, precision) = (&mean.row(c)[l..][..PANEL * LANES], &precision.row(c)[l..][..PANEL * LANES]);
-                for (p, sum) in sums.iter_mut().enumerate() {
-                    let d = s.sub(s.load(&mean[p * LANES..]), s.load(&z[p * LANES..]));
-                    *sum = s.fma(s.mul(d, s.load(&precision[p * LANES..])), share, *sum);
-                }
-            }
-            for (p, &sum) in sums.iter().enumerate() {
-                let dz = &mut dz[l + p * LANES..];
-                s.store(s.fma(s.splat(weight), sum, s.load(dz)), dz);
-            }
-        }
-        for_each_vector!(latents - panels, |i, n| {
-            let at = panels + i;
-            let (z, mut sum) = (load(s, z, at, n), s.splat(E::ZERO));
-            for (c, &share) in shares.iter().enumerate().filter(|(_, share)| **share != E::ZERO) {
-                let d = s.sub(whole(s, mean, c, at), z);
-                sum = s.fma(s.mul(d, whole(s, precision, c, at)), s.splat(share), sum);
-            }
-            store(s, s.fma(s.splat(weight), sum, load(s, dz, at, n)), dz, at, n);
+        in_blocks!(latents, [4 3 2 1], |at, N| {
+            z_from::<S, N>(s, at, z, shares, weight, mean, precision, dz);
         });
+    }
+}
+
+/// The derivatives by `N` vectors of latents.
+#[inline(always)]
+#[allow(clippy::too_many_arguments, reason = "one for each quantity of the formula")]
+fn z_from<S: Simd, const N: usize>(
+    s: S,
+    at: usize,
+    z: &[S::E],
+    shares: &[S::E],
+    weight: S::E,
+    mean: Mat<S::E>,
+    precision: Mat<S::E>,
+    dz: &mut [S::E],
+) {
+    let [mut home, mut sums] = [[s.splat(S::E::ZERO); N]; 2];
+    for v in 0..N {
+        let i = at + v * LANES;
+        home[v] = load(s, z, i, count(z.len(), i));
+    }
+    for (c, &share) in shares.iter().enumerate() {
+        if share == S::E::ZERO {
+            continue;
+        }
+        let share = s.splat(share);
+        let (mean, precision): ([S::V; N], [S::V; N]) =
+            (side_by_side(s, mean, c, at), side_by_side(s, precision, c, at));
+        for v in 0..N {
+            let d = s.sub(mean[v], home[v]);
+            sums[v] = s.fma(s.mul(d, precision[v]), share, sums[v]);
+        }
+    }
+    for v in 0..N {
+        let i = at + v * LANES;
+        let n = count(dz.len(), i);
+        store(s, s.fma(s.splat(weight), sums[v], load(s, dz, i, n)), dz, i, n);
     }
 }
 
@@ -204,7 +257,6 @@ kernel! {
             weights.len(),
             z.rows()
         );
-        let (half, one) = (s.constant(0.5), s.splat(E::ONE));
         // The column is walked down once, and not for every vector of latents.
         let mut column = [E::ZERO; ROWS];
         for first in (0..z.rows()).step_by(ROWS) {
@@ -212,18 +264,52 @@ kernel! {
             for (r, weight) in column.iter_mut().enumerate() {
                 *weight = weights[first + r] * shares.row(first + r)[c];
             }
-            for_each_vector!(latents, |i, n| {
-                let (mean, precision) = (load(s, mean, i, n), load(s, precision, i, n));
-                let (mut of_mean, mut of_log_var) = (load(s, dmean, i, n), load(s, dlog_var, i, n));
-                for (r, &weight) in column.iter().enumerate().filter(|(_, weight)| **weight != E::ZERO) {
-                    let (weight, d) = (s.splat(weight), s.sub(whole(s, z, first + r, i), mean));
-                    let scaled = s.mul(d, precision);
-                    of_mean = s.fma(weight, scaled, of_mean);
-                    of_log_var = s.fma(s.mul(half, weight), s.sub(s.mul(d, scaled), one), of_log_var);
-                }
-                store(s, of_mean, dmean, i, n);
-                store(s, of_log_var, dlog_var, i, n);
+            in_blocks!(latents, [2 1], |at, N| {
+                component_from::<S, N>(s, at, z, first, column, mean, precision, dmean, dlog_var);
             });
         }
+    }
+}
+
+/// What rows from `first` on, weighted by `column`, say of `N` vectors of a component's latents.
+#[inline(always)]
+#[allow(clippy::too_many_arguments, reason = "one for each quantity of the formula")]
+fn component_from<S: Simd, const N: usize>(
+    s: S,
+    at: usize,
+    z: Mat<S::E>,
+    first: usize,
+    column: &[S::E],
+    mean: &[S::E],
+    precision: &[S::E],
+    dmean: &mut [S::E],
+    dlog_var: &mut [S::E],
+) {
+    let (half, one) = (s.constant(0.5), s.splat(S::E::ONE));
+    let [mut home, mut scale, mut of_mean, mut of_log_var] = [[s.splat(S::E::ZERO); N]; 4];
+    for v in 0..N {
+        let i = at + v * LANES;
+        let n = count(mean.len(), i);
+        (home[v], scale[v]) = (load(s, mean, i, n), load(s, precision, i, n));
+        (of_mean[v], of_log_var[v]) = (load(s, dmean, i, n), load(s, dlog_var, i, n));
+    }
+    for (r, &weight) in column.iter().enumerate() {
+        if weight == S::E::ZERO {
+            continue;
+        }
+        let z: [S::V; N] = side_by_side(s, z, first + r, at);
+        let weight = s.splat(weight);
+        for v in 0..N {
+            let d = s.sub(z[v], home[v]);
+            let scaled = s.mul(d, scale[v]);
+            of_mean[v] = s.fma(weight, scaled, of_mean[v]);
+            of_log_var[v] = s.fma(s.mul(half, weight), s.sub(s.mul(d, scaled), one), of_log_var[v]);
+        }
+    }
+    for v in 0..N {
+        let i = at + v * LANES;
+        let n = count(mean.len(), i);
+        store(s, of_mean[v], dmean, i, n);
+        store(s, of_log_var[v], dlog_var, i, n);
     }
 }

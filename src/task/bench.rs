@@ -36,7 +36,7 @@ pub struct BenchReport {
     pub samples_per_second: f64,
     /// The slowest and the fastest epoch, likewise.
     pub spread: (f64, f64),
-    /// Arithmetic of the median epoch, 10⁹ multiplications and additions a second.
+    /// Arithmetic of the median epoch by [`Vae::step_flops`](crate::model::Vae::step_flops), 10⁹ multiplications and additions a second.
     pub gflops: f64,
     /// The most that all threads can do: the larger of [`fma_peak`] before and after the run, so that a neighbour who was
     /// busy at one of them does not flatter the share.
