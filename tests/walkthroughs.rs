@@ -82,6 +82,11 @@ fn faults_fit_the_sources_and_name_a_walkthrough() {
             let found = code.matches(&before).count();
             assert_eq!(found, 1, "{fault}: these lines are in {} {found} times:\n{before}", file.display());
             assert_ne!(before, after, "{fault}");
+            // With fewer lines on one side, `patch` takes the hunk for an end of the file.
+            let same = |(a, b): &(&str, &str)| a == b;
+            let above = before.lines().zip(after.lines()).take_while(same).count();
+            let below = before.lines().rev().zip(after.lines().rev()).take_while(same).count();
+            assert_eq!(above, below, "{fault}: lines above and below the change");
         }
     }
 }
