@@ -13,7 +13,7 @@ use crate::math;
 use crate::simd::{Element, LANES, Simd};
 use crate::sweep::{greatest, shifted_exp};
 
-/// Vectors of components, or of latents, that are summed side by side: chains enough to hide an addition's latency.
+/// Vectors of components that are summed side by side for a log-density: chains enough to hide an addition's latency.
 const PANEL: usize = 4;
 
 /// Rows whose shares of a component are gathered at once.
