@@ -13,9 +13,6 @@ use crate::math;
 use crate::simd::{Element, LANES, Simd};
 use crate::sweep::{greatest, shifted_exp};
 
-/// Vectors of components that are summed side by side for a log-density: chains enough to hide an addition's latency.
-const PANEL: usize = 4;
-
 /// Rows whose shares of a component are gathered at once.
 const ROWS: usize = 64;
 
@@ -138,33 +135,39 @@ kernel! {
             precision.cols(),
             offsets.len()
         );
-        let half = s.constant(0.5);
-        let panels = count - count % (PANEL * LANES);
-        for c in (0..panels).step_by(PANEL * LANES) {
-            let mut sums = [s.splat(E::ZERO); PANEL];
-            for (l, &z) in z.iter().enumerate() {
-                let z = s.splat(z);
-                let (mean, precision) = (&mean.row(l)[c..][..PANEL * LANES], &precision.row(l)[c..][..PANEL * LANES]);
-                for (p, sum) in sums.iter_mut().enumerate() {
-                    let d = s.sub(z, s.load(&mean[p * LANES..]));
-                    *sum = s.fma(s.mul(d, d), s.load(&precision[p * LANES..]), *sum);
-                }
-            }
-            for (p, &sum) in sums.iter().enumerate() {
-                let at = c + p * LANES;
-                s.store(s.fnma(half, sum, s.load(&offsets[at..])), &mut shares[at..]);
-            }
-        }
-        for_each_vector!(count - panels, |i, n| {
-            let at = panels + i;
-            let mut sum = s.splat(E::ZERO);
-            for (l, &z) in z.iter().enumerate() {
-                let d = s.sub(s.splat(z), whole(s, mean, l, at));
-                sum = s.fma(s.mul(d, d), whole(s, precision, l, at), sum);
-            }
-            store(s, s.fnma(half, sum, load(s, offsets, at, n)), shares, at, n);
+        in_blocks!(count, [4 3 2 1], |at, N| {
+            log_terms::<S, N>(s, at, z, mean, precision, offsets, shares);
         });
         shares_of(s, shares)
+    }
+}
+
+/// The logarithms of `N` vectors of components: `N` sums over the latents, side by side, for one alone waits for each addition.
+#[inline(always)]
+fn log_terms<S: Simd, const N: usize>(
+    s: S,
+    at: usize,
+    z: &[S::E],
+    mean: Mat<S::E>,
+    precision: Mat<S::E>,
+    offsets: &[S::E],
+    out: &mut [S::E],
+) {
+    let half = s.constant(0.5);
+    let mut sums = [s.splat(S::E::ZERO); N];
+    for (l, &z) in z.iter().enumerate() {
+        let z = s.splat(z);
+        let (mean, precision): ([S::V; N], [S::V; N]) =
+            (side_by_side(s, mean, l, at), side_by_side(s, precision, l, at));
+        for v in 0..N {
+            let d = s.sub(z, mean[v]);
+            sums[v] = s.fma(s.mul(d, d), precision[v], sums[v]);
+        }
+    }
+    for v in 0..N {
+        let i = at + v * LANES;
+        let n = count(out.len(), i);
+        store(s, s.fnma(half, sums[v], load(s, offsets, i, n)), out, i, n);
     }
 }
 
