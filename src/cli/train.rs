@@ -9,7 +9,8 @@ use super::{Common, End, MemoryArgs};
 use crate::data::KNOWN;
 use crate::error::{Error, Result};
 use crate::train::{
-    METRICS_FILE, MODEL_FILE, MetricsLine, Outcome, Place, RunFolder, SavedModel, Selected, Settings, Trainer, WARNING,
+    METRICS_FILE, MODEL_FILE, MetricsLine, Outcome, Place, RunFolder, SavedModel, Selected, Settings, Start, Trainer,
+    WARNING,
 };
 use std::path::PathBuf;
 
@@ -50,6 +51,9 @@ pub struct Train {
     /// text is one-hot, numbers are standardised, and NAME:labels takes numbers as text
     #[arg(long, help_heading = "Network", value_name = "COLUMN,…")]
     condition: Option<String>,
+    /// A trained model to start from, with its network: a run folder or a model's file, an imported one too
+    #[arg(long, help_heading = "Training", value_name = "MODEL")]
+    from: Option<String>,
     /// Times that every training row is used; without it, 10 or more, in tens as many as make 2,000 steps
     #[arg(long, help_heading = "Training", value_name = "N")]
     epochs: Option<u64>,
@@ -201,12 +205,27 @@ impl Train {
         let place = Place::new(self.out.clone(), self.overwrite);
         check_place(&place)?;
         let file = self.config.as_ref().map_or_else(|| Ok(Settings::default()), Settings::load)?;
-        let settings = file.merge(flags);
+        let mut settings = file.merge(flags);
+        let start = settings.from.as_ref().map(Start::load).transpose()?;
+        if let Some(start) = &start {
+            settings = start.settings(settings)?;
+        }
         let data = settings.load_data_within(self.memory.memory)?;
         let (mut config, mut notes) = settings.resolve(&data)?;
         notes.extend(config.fit_precision(ex.isa()).map(|why| format!("{WARNING}{why}")));
-        let trainer = Trainer::new(config, data, ex)?;
-        let run = RunFolder::create(&place, &trainer, &source(settings.data.as_deref().unwrap_or_default()))?;
+        let source = source(settings.data.as_deref().unwrap_or_default());
+        let (run, trainer) = match &start {
+            None => {
+                let trainer = Trainer::new(config, data, ex)?;
+                (RunFolder::create(&place, &trainer, &source)?, trainer)
+            }
+            Some(start) => {
+                let trainer = start.trainer(config, data, ex)?;
+                let (info, digest) = (&start.model().info, start.model().digest());
+                notes.push(format!("starts from {}: epoch {}, parameters {digest}", start.source(), info.epoch));
+                (RunFolder::create_from(&place, &trainer, &source, start)?, trainer)
+            }
+        };
         Ok((run, trainer, notes))
     }
 
@@ -216,6 +235,7 @@ impl Train {
             data: self.data.clone(),
             validation: self.validation.clone(),
             condition: self.condition.clone(),
+            from: self.from.clone(),
             output_bias: self.output_bias.clone(),
             binarize: self.binarize.clone(),
             epochs: self.epochs,

@@ -6,6 +6,7 @@
 use super::profile::{Stage, lap, start};
 use super::tile::{Tile, Tiles};
 use super::{Cores, Layout, Noise, Precision, Real, Slab, Slot, Stream};
+use crate::error::{Error, Result};
 use elbo_kernels::activation::Activation;
 use elbo_kernels::gemm::{Accum, rows_product, rows_product_half};
 use elbo_kernels::half::{Pair, pair_rows};
@@ -39,6 +40,27 @@ enum Copies<F> {
     Half { weights: Aligned<Pair>, transposed: Aligned<Pair> },
 }
 
+/// Fills a slab with the values that another one has for the same names.
+fn move_slab<F: Real>(own: &Layout, values: &Slab<F>, to: &Layout, out: &mut Slab<F>) -> Result<()> {
+    let wrong = |name: &str, has: &str, expected: &str| {
+        Err(Error::input(format!("tensor {name}: the trained network has {has}, and this one {expected}"))
+            .hint("give it the trained network's layers, latents, prior, posterior and likelihood"))
+    };
+    for e in to.entries() {
+        match own.find(&e.name) {
+            None => return wrong(&e.name, "none", &format!("{:?}", e.shape())),
+            Some(has) if has.shape() != e.shape() => {
+                return wrong(&e.name, &format!("{:?}", has.shape()), &format!("{:?}", e.shape()));
+            }
+            Some(has) => out.pack(&e.slot, &values.unpack(&has.slot).into_raw_vec_and_offset().0),
+        }
+    }
+    match own.entries().iter().find(|e| to.find(&e.name).is_none()) {
+        None => Ok(()),
+        Some(e) => wrong(&e.name, &format!("{:?}", e.shape()), "none"),
+    }
+}
+
 impl<F: Real> Params<F> {
     /// Zeros.
     pub fn zeros(layout: &Layout) -> Self {
@@ -68,6 +90,22 @@ impl<F: Real> Params<F> {
         }
         params.refresh(Par::Sequential);
         params
+    }
+    /// The same values in the layout of another network with the same tensors; `own` is the layout that they have here.
+    ///
+    /// # Errors
+    /// The first tensor that the other network does not have, or has in another shape, or has and these are without.
+    ///
+    /// # Panics
+    /// If `own` is another layout.
+    pub fn laid_out(&self, own: &Layout, to: &Layout) -> Result<Self> {
+        let mut out = Self::zeros(to);
+        move_slab(own, &self.values, to, &mut out.values)?;
+        if let (Some(own), Some(to)) = (own.statistics(), to.statistics()) {
+            move_slab(own, &self.statistics, to, &mut out.statistics)?;
+        }
+        out.refresh(Par::Sequential);
+        Ok(out)
     }
     /// The values.
     pub fn values(&self) -> &Slab<F> {

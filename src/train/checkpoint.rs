@@ -139,6 +139,10 @@ impl Checkpoint {
     pub(super) fn epoch(&self) -> u64 {
         self.metadata.epoch
     }
+    /// The digest of the model that the run started from, if it did.
+    pub(super) fn start(&self) -> Option<&str> {
+        self.metadata.settings.from.as_deref()
+    }
     /// Steps taken in the epoch under way.
     pub(super) fn batch(&self) -> u64 {
         self.metadata.batch

@@ -1,7 +1,8 @@
 //! Training: the loop, what it reports, and where a run is kept.
 //!
 //! [`Trainer`] is the loop. With the feature `files` there are also [`Settings`], a configuration as a person writes it,
-//! [`SavedModel`], a trained model in a file, and [`RunFolder`], which records a run, saves it and resumes it.
+//! [`SavedModel`], a trained model in a file, [`Start`], one that a run goes on from, and [`RunFolder`], which records a run, saves it
+//! and resumes it.
 
 #[cfg(feature = "files")]
 mod checkpoint;
@@ -28,6 +29,8 @@ mod saved;
 #[cfg(feature = "files")]
 mod settings;
 #[cfg(feature = "files")]
+mod start;
+#[cfg(feature = "files")]
 mod statistics;
 mod trainer;
 
@@ -52,6 +55,8 @@ pub(crate) use saved::check_mask;
 pub use saved::{DataInfo, MODEL_FILE, ModelInfo, SavedModel, Selected, digest};
 #[cfg(feature = "files")]
 pub use settings::Settings;
+#[cfg(feature = "files")]
+pub use start::Start;
 #[cfg(feature = "files")]
 pub(crate) use statistics::expect_variance;
 pub use trainer::{State, Trainer};

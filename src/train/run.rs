@@ -20,7 +20,7 @@ use super::place::{Place, lock};
 use super::saved::Encoded;
 use super::{
     EpochReport, Flow, METRICS_FILE, MODEL_FILE, MetricsLine, ModelInfo, Observer, SavedModel, Selected, Settings,
-    StepReport, Trainer, WARNING, pictures,
+    Start, StepReport, Trainer, WARNING, pictures,
 };
 use crate::data::{Dataset, Memory};
 use crate::error::{Error, ErrorKind, Result};
@@ -69,6 +69,8 @@ pub struct RunFolder {
     path: PathBuf,
     /// The settings of the run, in full.
     settings: Settings,
+    /// The digest of the model that it started from, if it did.
+    start: Option<String>,
     data_digest: String,
     /// The best model since the last one was written.
     best: Option<Encoded>,
@@ -86,12 +88,26 @@ impl RunFolder {
     /// # Errors
     /// A folder that exists, or cannot be made or written to.
     pub fn create(place: &Place, trainer: &Trainer, source: &str) -> Result<RunFolder> {
+        Self::make(place, trainer, source, None)
+    }
+
+    /// The same of a run that starts from a trained model.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    pub fn create_from(place: &Place, trainer: &Trainer, source: &str, start: &Start) -> Result<RunFolder> {
+        Self::make(place, trainer, source, Some(start))
+    }
+
+    fn make(place: &Place, trainer: &Trainer, source: &str, start: Option<&Start>) -> Result<RunFolder> {
         let settings = Settings::from_config(trainer.config(), trainer.data());
-        let settings = Settings { data: Some(source.to_owned()), ..settings };
+        let from = start.map(|start| start.source().to_owned());
+        let settings = Settings { data: Some(source.to_owned()), from, ..settings };
         let data_digest = checkpoint::data_digest(trainer.data())?;
         let mut run = RunFolder {
             path: PathBuf::new(),
             settings,
+            start: start.map(|start| start.model().digest()),
             data_digest,
             best: None,
             written: Instant::now(),
@@ -167,7 +183,8 @@ impl RunFolder {
         let at_checkpoint = |e: Error| e.within(file.display().to_string());
         let checkpoint = Checkpoint::read(&file)?;
         let data_digest = checkpoint::data_digest(&data)?;
-        let resolved = Settings { data: settings.data, ..Settings::from_config(&config, &data) };
+        let start = checkpoint.start().map(str::to_owned);
+        let resolved = Settings { data: settings.data, from: start.clone(), ..Settings::from_config(&config, &data) };
         checkpoint.check(&resolved, &data_digest).map_err(at_checkpoint)?;
         let begun = checkpoint.epoch().saturating_add(u64::from(checkpoint.batch() > 0));
         if config.epochs < begun {
@@ -175,11 +192,12 @@ impl RunFolder {
             return Err(Error::input(what).at(path.display().to_string()).hint("ask for more epochs"));
         }
         warnings.extend(config.fit_precision(ex.isa()).map(|why| format!("{WARNING}{why}")));
-        let mut trainer = Trainer::new(config, data, ex)?;
+        let mut trainer = Trainer::blank(config, data, ex)?;
         checkpoint.restore(&mut trainer).map_err(at_checkpoint)?;
         let run = RunFolder {
             path: path.to_owned(),
-            settings: resolved,
+            settings: Settings { from: settings.from, ..resolved },
+            start,
             data_digest,
             best: None,
             written: Instant::now(),
@@ -262,11 +280,17 @@ impl RunFolder {
         self.path.join(name)
     }
 
+    /// The settings as they stand in files that know no paths.
+    fn placeless(&self) -> Settings {
+        Settings { from: self.start.clone(), ..self.settings.clone() }
+    }
+
     fn write_config(&self) -> Result<()> {
-        let text = format!(
-            "# Every setting of this run; `elbo train --config {CONFIG_FILE}` repeats it.\n{}",
-            self.settings.to_toml()
-        );
+        let mut text = format!("# Every setting of this run; `elbo train --config {CONFIG_FILE}` repeats it.\n");
+        if let Some(digest) = &self.start {
+            text += &format!("# The model that it started from had the digest {digest}.\n");
+        }
+        text += &self.settings.to_toml();
         atomic::write(self.file(CONFIG_FILE), |w| w.write_all(text.as_bytes()))
     }
 
@@ -313,7 +337,7 @@ impl RunFolder {
     }
 
     fn encode(&self, trainer: &Trainer, selected: Selected) -> Result<Encoded> {
-        let info = ModelInfo::new(&self.settings, trainer.data(), trainer.state(), selected);
+        let info = ModelInfo::new(&self.placeless(), trainer.data(), trainer.state(), selected);
         Encoded::new(&trainer.trained(), trainer.model(), &info)
     }
 
@@ -327,7 +351,7 @@ impl RunFolder {
 
     fn write_checkpoint(&mut self, trainer: &Trainer) -> Result<()> {
         let start = Instant::now();
-        checkpoint::write(&self.file(CHECKPOINT_FILE), trainer, &self.settings, &self.data_digest)?;
+        checkpoint::write(&self.file(CHECKPOINT_FILE), trainer, &self.placeless(), &self.data_digest)?;
         (self.written, self.cost, self.kept) = (Instant::now(), start.elapsed(), trainer.state().epoch);
         Ok(())
     }

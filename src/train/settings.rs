@@ -89,6 +89,9 @@ settings! {
     log_variance: [f64; 2],
     /// Initial parameters: "torch", "glorot" or "he".
     init: String,
+    /// A trained model to start from instead, a run folder or a file: see [`Start`](super::Start). In a model's own metadata and in a
+    /// checkpoint, which know no paths, the digest of its parameters.
+    from: String,
     /// Where the bias of the decoder's output starts: "init" or "data-mean".
     output_bias: String,
     /// How grey values become binary: "none", "dynamic", "threshold" or "fixed".

@@ -83,16 +83,48 @@ impl Trainer {
     /// # Errors
     /// As [`TrainConfig::check`] and [`Feed::new`], and a network or a batch larger than memory.
     pub fn new(config: TrainConfig, data: Dataset, ex: Exec) -> Result<Self> {
+        Self::build(config, data, ex, |config, vae, rows, noise| {
+            let mut params = Params::init(vae.layout(), &noise);
+            config.output_bias.apply(vae, rows, &mut params)?;
+            start_prior(vae, &mut params, rows, noise)?;
+            Ok(params)
+        })
+    }
+    /// A run at its start, with the parameters and running averages of a trained network, an embedder's own or one of a file. Moments start
+    /// anew.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), and a network whose tensors are not those of the configuration's: the first, and the shape expected and found.
+    ///
+    /// # Panics
+    /// If the parameters are not the network's.
+    pub fn starting_from(
+        config: TrainConfig,
+        data: Dataset,
+        ex: Exec,
+        network: &Vae,
+        params: &Params<f32>,
+    ) -> Result<Self> {
+        Self::build(config, data, ex, |_, vae, _, _| params.laid_out(network.layout(), vae.layout()))
+    }
+    /// A run whose state is still to be [restored](Self::restore).
+    #[cfg(feature = "files")]
+    pub(super) fn blank(config: TrainConfig, data: Dataset, ex: Exec) -> Result<Self> {
+        Self::build(config, data, ex, |_, vae, _, _| Ok(Params::zeros(vae.layout())))
+    }
+    fn build(
+        config: TrainConfig,
+        data: Dataset,
+        ex: Exec,
+        first: impl FnOnce(&TrainConfig, &Vae, &View, Noise) -> Result<Params<f32>>,
+    ) -> Result<Self> {
         let vae = Vae::new(&config.vae)?;
         config.check(&vae, &data)?;
         let noise = Noise::new(config.seed);
         let size = config.batch_size.min(data.train().len());
         config.check_memory(&vae, size)?;
         let estimator = config.estimator().with_penalty(config.penalty_of(data.train().len()));
-        let mut params = Params::init(vae.layout(), &noise);
-        config.output_bias.apply(&vae, data.train(), &mut params)?;
-        start_prior(&vae, &mut params, data.train(), noise)?;
-        let params = params.with_precision(config.precision);
+        let params = first(&config, &vae, data.train(), noise)?.with_precision(config.precision);
         let workspace = Workspace::new(&vae, &params, size, Estimator::<f32>::samples(&estimator), &ex);
         let mut workspace = workspace.corrupted(&vae, config.corrupt);
         let exemplars = RunExemplars::new(&config, data.train(), noise);

@@ -11,5 +11,6 @@ mod likelihoods;
 mod matrix;
 mod resume;
 mod settings;
+mod start;
 mod streamed;
 mod support;

@@ -220,6 +220,24 @@ pub const ROWS: &[Row] = &[
         assert!(ran.code == 2 && ran.stderr.contains("it exists already"), "{}", ran.stderr);
         assert_ne!(digest("--overwrite --seed 5"), first);
     }),
+    ("train", "--from", |lab| {
+        let first = lab.train("");
+        let from = |flags: &str| lab.run(&format!("set --from {} --batch-size 40 {flags}", first.path.display()));
+        let still = from("--epochs 1 --optimizer sgd --learning-rate 1e-30");
+        assert_eq!(still.digest, first.digest, "where nothing is learned, the numbers are the model's");
+        assert!(still.stderr.contains(&format!("epoch 5, parameters {}", first.digest)), "{}", still.stderr);
+        let further = from("--epochs 2 --learning-rate 0.003");
+        assert_eq!(further.shape("encoder.0.weight"), [16, COLS]);
+        let loss = |run: &Run, line: usize| run.lines[line].train.neg_elbo.unwrap();
+        ascending(&[loss(&further, 1), loss(&first, 4), loss(&first, 0)], "train -ELBO");
+        // Its own configuration repeats it; of a model's file likewise.
+        let config = further.path.join("config.toml");
+        assert_eq!(lab.run(&format!("--config {}", config.display())).digest, further.digest);
+        let file = first.path.join("model.safetensors");
+        let of_file =
+            lab.run(&format!("set --from {} --batch-size 40 --epochs 2 --learning-rate 0.003", file.display()));
+        assert_eq!(of_file.digest, further.digest);
+    }),
     ("train", "--resume", |lab| {
         let path = lab.at().join("grown");
         lab.elbo("train set --hidden 16 --latent 3 --batch-size 40 --epochs 2 --learning-rate 0.01 --out grown");
