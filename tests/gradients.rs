@@ -5,7 +5,7 @@ use elbo::gradcheck::{Check, VaeCheck, check_layer, check_vae};
 use elbo::layer::{
     Activation, AnyLayer, Chain, Concat, Dense, Gated, InitScheme, Layer, LayerNorm, Parallel, Part, Residual,
 };
-use elbo::model::{Heads, Hidden, Norm, PRESETS, VaeConfig};
+use elbo::model::{Heads, Hidden, Norm, PRESETS, Preset, VaeConfig};
 use elbo::tensor::{Buffer, Isa, Layout, Mat, Noise, Params};
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -260,4 +260,15 @@ fn penalties_of_the_batch() {
 fn no_hidden_layer_and_one_latent() {
     let config = VaeConfig { hidden: vec![], latent: 1, ..small(PRESETS[0].config(7)) };
     assert_vae_passed(&check_vae(&config, &Elbo::new(1, None), 1.0, 3, 8).unwrap(), "linear");
+}
+
+/// Of a likelihood whose value is a sum of terms of hundreds of nats that cancel, which round by more than it tells.
+#[test]
+fn values_that_round_more_than_they_tell() {
+    for seed in 1..=8 {
+        let base = Preset::named("tabular").unwrap().config(12);
+        let config = VaeConfig { hidden: vec![9, 9], latent: 3, likelihood: "beta-binomial".parse().unwrap(), ..base };
+        let checks = check_vae(&config, &Elbo::new(1, None), 1.0, 2, seed).unwrap();
+        checks.iter().for_each(|c| assert_passed(std::slice::from_ref(&c.check), &format!("seed {seed}")));
+    }
 }

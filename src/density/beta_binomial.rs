@@ -2,14 +2,14 @@
 //!
 //! ```text
 //! k = 255 x,  α = e^p, β = e^q,  with a⁽ᵏ⁾ = Γ(a + k)/Γ(a) and L = ln (α + β):
-//! log p = ln C(n, k) + ln B(k + α, n − k + β) − ln B(α, β) = ln C(n, k) + ln α⁽ᵏ⁾ + ln β⁽ⁿ⁻ᵏ⁾ − ln (α + β)⁽ⁿ⁾
+//! log p = ln C(n, k) + ln B(k + α, n − k + β) − ln B(α, β) = ln α⁽ᵏ⁾/k! + ln β⁽ⁿ⁻ᵏ⁾/(n − k)! − ln (α + β)⁽ⁿ⁾/n!
 //! ∂/∂p = ∂ ln α⁽ᵏ⁾/∂p − σ(p − q) ∂ ln (α + β)⁽ⁿ⁾/∂L        ∂/∂q likewise, by n − k
 //! ```
 //!
 //! Each derivative lies within ±n. Value and derivatives are finite for every p and q of magnitude 1e4: where both are large
 //! it is the binomial of share σ(p − q), where both are small all is black or white.
 
-use super::special::{log_factorial, log_rising, sigmoid, softplus};
+use super::special::{log_rising_by_factorial, sigmoid, softplus};
 use super::{Column, Domain, Numbers, level};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -31,11 +31,10 @@ impl Column for BetaBinomial {
     }
     fn log_prob_grad(&self, x: f64, [p, q, _]: Numbers) -> (f64, Numbers) {
         let k = level(x);
-        let choices = log_factorial(N) - log_factorial(k) - log_factorial(N - k);
         let total = p.max(q) + softplus(-(p - q).abs());
         let ((white, by_p), (black, by_q), (all, by_total)) =
-            (log_rising(p, k), log_rising(q, N - k), log_rising(total, N));
-        let value = choices + white + black - all;
+            (log_rising_by_factorial(p, k), log_rising_by_factorial(q, N - k), log_rising_by_factorial(total, N));
+        let value = white + black - all;
         (value, [by_p - sigmoid(p - q) * by_total, by_q - sigmoid(q - p) * by_total, 0.0])
     }
     /// α / (α + β).

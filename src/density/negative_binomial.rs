@@ -12,7 +12,7 @@
 //! magnitude 1e4 and ρ of magnitude 60; where μ and r both overflow, no value is. For r → ∞ it is the Poisson of mean μ.
 
 use super::poisson::draw;
-use super::special::{log_factorial, log_rising, sigmoid, softplus};
+use super::special::{log_rising_by_factorial, sigmoid, softplus};
 use super::{Column, Domain, Learned, Numbers};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -33,8 +33,8 @@ pub(super) fn log_prob_grad(x: f64, o: f64, rho: f64) -> (f64, f64, f64) {
     let zeros = if t < -37.0 { o.exp() } else { rho.exp() * softplus(t) };
     let r_sigmoid = (rho - softplus(-t)).exp();
     let x_sigmoid = x * sigmoid(-t);
-    let (rising, by_rho) = log_rising(rho, x);
-    let value = rising - log_factorial(x) - zeros - x * softplus(-t);
+    let (ways, by_rho) = log_rising_by_factorial(rho, x);
+    let value = ways - zeros - x * softplus(-t);
     (value, x_sigmoid - r_sigmoid, by_rho - zeros + (r_sigmoid - x_sigmoid))
 }
 
