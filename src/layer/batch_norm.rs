@@ -11,8 +11,8 @@
 //! variance's around the mean, so that no bit depends on threads or blocks.
 //!
 //! At rest, as a model is used, m and v are constants: their running averages, m̄ ← 0.9 m̄ + 0.1 m and v̄ ← 0.9 v̄ + 0.1 v N / (N − 1) of the
-//! batches trained on, and dX = g i dA. ε = 1e-5, the decay 0.9 and the names `weight` (g), `bias` (b), `running_mean` and `running_var`
-//! are PyTorch's (`BatchNorm1d`).
+//! batches trained on, and dX = g i dA. So is a last batch trained on that is shorter than the others and than 8 rows, and averages do not
+//! follow it. ε = 1e-5, the decay 0.9 and the names `weight` (g), `bias` (b), `running_mean` and `running_var` are PyTorch's (`BatchNorm1d`).
 
 use super::{Activation, Cache, Gradient, Init, Layer, Sides};
 use crate::tensor::profile::{Stage, lap, start};
@@ -21,6 +21,9 @@ use elbo_kernels::activation;
 use elbo_kernels::par::for_each_mut;
 
 const EPSILON: f64 = 1e-5;
+/// Rows that a last, shorter batch needs for its own mean and variance: of 8 the variance is known to a half (√(2/7)), of 2 it leaves 1 and
+/// −1 whatever they were. With fewer, layers stay at rest.
+pub(crate) const FEWEST_ROWS: usize = 8;
 /// What a running average keeps in a step.
 const DECAY: f64 = 0.9;
 
@@ -264,15 +267,15 @@ impl Meeting {
         self
     }
     /// Before the part after it: counts mean and variance of the batch's rows, which are in `blocks`; `of` gives the layers' cache of a
-    /// block, and its rows. Of a batch `alone`, of one row, which has no variance, it counts nothing: its layers stay at rest.
+    /// block, and its rows. Of a batch with too `few` rows for a variance it counts nothing: its layers stay at rest.
     pub fn count<'b, F: Real, B: Sync>(
         &mut self,
         par: Par,
-        alone: bool,
+        few: bool,
         blocks: &'b [B],
         of: impl Fn(&'b B) -> (&'b Cache<F>, usize) + Sync,
     ) {
-        self.rows = if alone { 0 } else { blocks.iter().map(|b| of(b).1).sum() };
+        self.rows = if few { 0 } else { blocks.iter().map(|b| of(b).1).sum() };
         self.each(par, |columns, path, rows| {
             let mean = columns.mean(rows, matrices(NORMAL, path, blocks, &of), |x, _| x);
             columns.moments[0] = mean;
@@ -319,7 +322,7 @@ impl Meeting {
             }
         }
     }
-    /// Moves the running averages a tenth of the way to what has been counted. Nothing happens after a batch of one row.
+    /// Moves the running averages a tenth of the way to what has been counted. Nothing happens after a batch of too few.
     pub fn follow<F: Real>(&self, p: &mut Params<F>) {
         if self.rows == 0 {
             return;

@@ -19,6 +19,7 @@ mod parallel;
 mod residual;
 
 pub use activation::{ACTIVATIONS, activation_name, parse_activation};
+pub(crate) use batch_norm::FEWEST_ROWS;
 pub use batch_norm::{BatchNorm, Meeting};
 pub use chain::Chain;
 pub use concat::Concat;

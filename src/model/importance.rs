@@ -101,7 +101,8 @@ impl<F: Real> Inference<'_, F> {
     /// rises with S. Sample s of row r draws from `draw` by (r, s) alone, so results depend neither on threads nor on how
     /// rows fall into blocks. Panics when there are no samples.
     ///
-    /// log p(x|z) is a sum in `F`; the rest of log w, and the sum of weights, are f64.
+    /// log p(x|z) is a sum in `F`, and so are log p(z) and log q(z|x) where they have no closed form: under learned priors, posteriors that
+    /// are flows, and levels below z. Their differences, and the sum of weights, are f64.
     pub fn importance(
         &mut self,
         rows: usize,

@@ -21,6 +21,15 @@ const INSTEAD: &str = "--norm layer, whose rows do not meet; or leave --norm out
 impl VaeConfig {
     /// Whether nothing is encoded apart from the batch by which hidden layers are normalised.
     pub(super) fn check_norm(&self) -> Result<()> {
+        if self.norm == Norm::Layer
+            && let Some(width) = self.hidden.iter().find(|&&width| width < 3)
+        {
+            let leaves = if *width == 1 { "0 of one number" } else { "1 and -1 of two numbers, whatever they were" };
+            return Err(Error::input(format!(
+                "a hidden layer of width {width} is normalised by its own mean and variance, and that leaves {leaves}"
+            ))
+            .hint("--hidden 16, for example, or another --norm"));
+        }
         match self.prior {
             PriorKind::Vamp(_) | PriorKind::Exemplar { .. } if self.norm == Norm::Batch => Err(Error::input(format!(
                 "hidden layers are normalised by the batch, and the components of the prior {} are encoded apart from it",
@@ -71,7 +80,8 @@ impl Vae {
         .hint(INSTEAD))
     }
     /// Moves the running averages of batch normalizations a tenth of the way to the moments of the batch that a rows pass has
-    /// just taken to `ws`: once a step, before or after the parameters' update. Nothing happens without such, and after a batch of one row.
+    /// just taken to `ws`: once a step, before or after the parameters' update. Nothing happens without such, and after a batch that was
+    /// too short for them.
     pub fn follow_batch<F: Real>(&self, ws: &Workspace<F>, p: &mut Params<F>) {
         ws.meetings.iter().for_each(|meeting| meeting.follow(p));
     }
@@ -99,7 +109,7 @@ impl Vae {
     ) {
         // Taken out while the other parts of the workspace are at work.
         let mut meetings = std::mem::take(&mut ws.meetings);
-        let corruption = ws.corruption;
+        let (corruption, few) = (ws.corruption, rows < ws.fewest);
         let (par, components, table) = ws.components();
         self.encode_components(isa, p, par, components, table);
         for stage in 0..=meetings.len() {
@@ -114,7 +124,7 @@ impl Vae {
                 self.forward_stage(stage, isa, p, b, sampled, table);
             });
             if let Some(meeting) = meetings.get_mut(stage) {
-                meeting.count(par, rows == 1, ws.data(), |b| self.at_meeting(stage, b));
+                meeting.count(par, few, ws.data(), |b| self.at_meeting(stage, b));
             }
         }
         ws.meetings = meetings;

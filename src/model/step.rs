@@ -8,7 +8,7 @@ use super::stats::Goal;
 use super::{Block, Corruption, PriorTable, Stats, Vae, threads_used};
 use crate::estimator::penalty::BatchLatents;
 use crate::estimator::{Batch, Estimator};
-use crate::layer::{Gradient, Meeting};
+use crate::layer::{FEWEST_ROWS, Gradient, Meeting};
 use crate::tensor::profile::{Stage, lap, start};
 use crate::tensor::{Buffer, Exec, Isa, Noise, Par, Params, Precision, Real, Slab, Stream, Tiles};
 use elbo_kernels::gemm::Accum;
@@ -83,6 +83,8 @@ pub struct Workspace<F> {
     threads: usize,
     stats: Stats,
     mean_kl: Vec<f64>,
+    /// Rows that a batch needs for a variance of its own.
+    pub(super) fewest: usize,
 }
 
 /// Rows of a block with so many samples each: about as many rows of z as a block of one sample has, but no more blocks
@@ -134,6 +136,7 @@ impl<F: Real> Workspace<F> {
             threads,
             stats: Stats::new(vae.kl_parts()),
             mean_kl: Vec::with_capacity(vae.config().latent),
+            fewest: batch.clamp(2, FEWEST_ROWS),
         }
     }
     /// Multiplies zeros of the examples like any other number: slower where there are many, and the same sums.

@@ -152,6 +152,27 @@ fn the_optimal_variance_follows_the_error() {
     assert!(learned.off.iter().all(|off| *off > 1e-5) && learned.before != optimal.before, "{:?}", learned.off);
 }
 
+/// The variance that has a closed form is no part of the gradient's norm: at unit variance that is what it is of a Gaussian of unit variance.
+#[test]
+fn clipping_looks_at_what_the_optimizer_takes() {
+    struct First(Option<f64>);
+    impl Observer for First {
+        fn step(&mut self, _: &Trainer, report: &StepReport) -> Result<Flow> {
+            self.0 = report.gradient_norm;
+            Ok(Flow::Stop)
+        }
+    }
+    let norm = |kind: &str| {
+        let data = rows(kind.parse::<LikelihoodKind>().unwrap().domain());
+        let (config, _) = Settings { clip: Some(1.0), ..settings(kind) }.resolve(&data).unwrap();
+        let mut first = First(None);
+        Trainer::new(config, data, Exec::sequential().unwrap()).unwrap().run(&mut first).unwrap();
+        first.0.unwrap()
+    };
+    assert_eq!(norm("gaussian-optimal"), norm("gaussian"));
+    assert_ne!(norm("gaussian-learned"), norm("gaussian"));
+}
+
 /// Values without a density are refused by row and column, and the error says what is needed.
 #[test]
 fn what_has_no_density_is_refused_by_row_and_column() {

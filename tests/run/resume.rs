@@ -157,3 +157,23 @@ fn patience_ends_a_run_and_keeps_the_best() {
     assert_eq!(lines.last().unwrap().epoch, best.epoch + 3);
     assert_eq!(go_on(&out, &Settings::default(), &mut ()), Outcome::OutOfPatience);
 }
+
+/// By the objective at the weight that cycles rise to, and not at that with which the next one would begin.
+#[test]
+fn under_cycles_the_best_is_that_at_the_whole_weight() {
+    let scratch = tempdir().unwrap();
+    let out = scratch.path().join("cycles");
+    let settings =
+        small("epochs = 8\nvalidation = 9\ncycle-epochs = 2\ncycle-ratio = 0.9\nbeta = 20\nlearning-rate = 0.03");
+    let (mut run, mut trainer) = start(&settings, &out);
+    run.train(&mut trainer, &mut (), &false.into()).unwrap();
+    let lines = elbo::train::MetricsLine::read(out.join("metrics.jsonl")).unwrap();
+    let objective = |l: &elbo::train::MetricsLine| {
+        let terms = l.validation.unwrap();
+        terms.reconstruction.unwrap() + 20.0 * terms.kl.unwrap()
+    };
+    let best = lines.iter().min_by(|a, b| objective(a).total_cmp(&objective(b))).unwrap();
+    let (kept, epoch) = trainer.state().best.unwrap();
+    assert_eq!(epoch, best.epoch);
+    assert!((kept - objective(best)).abs() < 1e-9 * kept, "{kept}, expected {}", objective(best));
+}

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::estimator::BetaSchedule;
 use crate::model::{Draw, Stats};
 use crate::optim::{average_decay, average_into, clip_global_norm, normalize_each};
-use crate::tensor::Stream;
+use crate::tensor::{Slot, Stream};
 use crate::train::diagnose::diverged;
 use crate::train::evaluate::{Evaluation, Metrics, active_units, evaluate_objective};
 use crate::train::observe::{EpochReport, Flow, Observer, StepReport};
@@ -91,11 +91,14 @@ impl Trainer {
         let train = Metrics::from(stats);
         self.pace.rows += stats.rows;
         self.state.sums.add(stats);
-        // By whole batches only: the last one of an epoch may be a row or two.
+        // What has a closed form follows whole batches, for the last one of an epoch may be a row or two; the optimizer never moves it.
         let whole = stats.rows == self.config.batch_size.min(self.data.train().len()) as u64;
-        let optimum = vae.likelihood::<f32>().optimum(&self.params, train.reconstruction).filter(|_| whole);
+        let optimum = vae.likelihood::<f32>().optimum(&self.params, train.reconstruction).map(|(slot, value)| {
+            let value = if whole { value } else { self.params.values().get(&slot, 0, 0) };
+            (slot, value)
+        });
         vae.follow_batch(ws, &mut self.params);
-        let gradient_norm = self.update(lr);
+        let gradient_norm = self.update(lr, optimum.as_ref().map(|(slot, _)| slot));
         if let Some((slot, value)) = optimum {
             self.params.values_mut().set(&slot, 0, 0, value);
         }
@@ -108,9 +111,9 @@ impl Trainer {
         Ok(StepReport { step: self.state.step, epoch: self.state.epoch + 1, rows, train, gradient_norm })
     }
 
-    /// The parameters' update by the gradient of the batch that the workspace holds. Returns the gradient's norm before
-    /// clipping, if clipping is on.
-    fn update(&mut self, learning_rate: f64) -> Option<f64> {
+    /// The parameters' update by the gradient of the batch that the workspace holds, of which `apart` goes by a closed form. Returns the
+    /// gradient's norm before clipping, if clipping is on.
+    fn update(&mut self, learning_rate: f64, apart: Option<&Slot>) -> Option<f64> {
         let (isa, par, ws) = (self.ex.isa(), self.workspace.par(), &self.workspace);
         let Some(grads) = &mut self.grads else {
             if let Some((step, moments)) = self.optimizer.fused(learning_rate) {
@@ -119,7 +122,11 @@ impl Trainer {
             return None;
         };
         self.vae.weights_pass(isa, ws, grads);
-        let norm = self.config.clip.map(|max| clip_global_norm(isa, par, self.vae.layout(), grads, max));
+        let norm = self.config.clip.map(|max| {
+            // What is not taken from the gradient is no part of its norm.
+            apart.into_iter().for_each(|slot| grads.set(slot, 0, 0, 0.0));
+            clip_global_norm(isa, par, self.vae.layout(), grads, max)
+        });
         if self.config.normalize {
             normalize_each(isa, par, self.vae.layout(), grads);
         }
@@ -193,8 +200,9 @@ impl Trainer {
         stats.value::<f32>(&self.estimator, self.final_beta())
     }
 
+    /// The weight of the last step, and so of what the model is trained for in the end. One step later a new cycle begins.
     fn final_beta(&self) -> f64 {
-        self.beta(self.config.epochs * self.steps_per_epoch())
+        self.config.beta.beta()
     }
 
     fn beta(&self, step: u64) -> f64 {
