@@ -52,7 +52,15 @@ impl Decode {
         }
         // A path that cannot be taken for a known name.
         let path = if self.latents.is_absolute() { place.clone() } else { format!("./{place}") };
-        let z = load_within(&path, Memory::Bytes(u64::MAX))?.all().to_array::<f32>();
+        let latents = load_within(&path, Memory::Bytes(u64::MAX))?;
+        if latents.all().is_bytes() {
+            return Err(Error::input(
+                "numbers of 8 bits without sign are read as pixels, divided by 255, and these are to be latents",
+            )
+            .at(place)
+            .hint("save them as 32-bit floats"));
+        }
+        let z = latents.all().to_array::<f32>();
         if self.parameters && output.format == Format::Png {
             return Err(Error::input("parameters are no picture").at("--out").hint("write them to .npy or .csv"));
         }

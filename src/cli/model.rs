@@ -2,8 +2,9 @@
 
 use super::console::count;
 use super::output::Output;
+use super::train::source;
 use super::{Common, Console, MemoryArgs};
-use crate::data::{Binarize, Condition, Dataset, ImageShape, Split, Validation, View, load_beside};
+use crate::data::{Binarize, Condition, Dataset, ImageShape, KNOWN, Split, Validation, View, load_beside};
 use crate::density::{LowerKind, PosteriorKind, PriorKind};
 use crate::error::{Error, Result};
 use crate::layer::activation_name;
@@ -35,12 +36,14 @@ pub struct Rows {
     pub view: View,
     /// What is to be said about how they are held.
     note: Option<String>,
+    /// Whether rows that the model was trained on are among them, as far as the data's name tells.
+    own: bool,
 }
 
 impl Rows {
     fn of(data: &Dataset, split: Split) -> Result<Self> {
         let note = data.note().map(str::to_owned);
-        Ok(Rows { view: data.split(split)?.clone(), split, name: data.name().to_owned(), note })
+        Ok(Rows { view: data.split(split)?.clone(), split, name: data.name().to_owned(), note, own: false })
     }
 }
 
@@ -76,7 +79,8 @@ impl Subject {
             data = self.settings().split(data)?;
         }
         let split = args.split.unwrap_or_else(|| data.default_split());
-        Rows::of(&data, split)
+        let own = self.is_own(args.data.as_deref()) && matches!(split, Split::Train | Split::All);
+        Ok(Rows { own, ..Rows::of(&data, split)? })
     }
     /// Rows to learn from, those that the run set aside for validation among them, and the test rows; where there are none, a
     /// fifth of the rows, by the seed.
@@ -98,24 +102,41 @@ impl Subject {
     /// As [`load_beside`] and [`Dataset::with_condition`].
     pub fn training_rows(&self, name: Option<&str>, memory: MemoryArgs) -> Result<Rows> {
         let data = self.data(name, memory)?;
-        let own = name.is_none_or(|name| self.settings().data.as_deref() == Some(name));
-        Rows::of(&if own { self.settings().split(data)? } else { data }, Split::Train)
+        Rows::of(&if self.is_own(name) { self.settings().split(data)? } else { data }, Split::Train)
     }
     fn settings(&self) -> &Settings {
         self.run.as_ref().unwrap_or(&self.saved.info.settings)
     }
-    /// The data of a name, or those of the run, with the model's condition.
+    /// The data of a name, or those of the run, with the model's columns and condition.
     fn data(&self, name: Option<&str>, memory: MemoryArgs) -> Result<Dataset> {
-        match name.or(self.settings().data.as_deref()) {
-            Some(name) => {
-                let Some(condition) = &self.saved.info.data.condition else {
-                    return load_beside(name, memory.memory, &[]);
-                };
+        let info = &self.saved.info.data;
+        let name = name.map_or_else(|| self.own_data(), Ok)?;
+        let data = match &info.condition {
+            None => load_beside(name, memory.memory, &[])?,
+            Some(condition) => {
                 let columns: Vec<String> = condition.columns().names().map(str::to_owned).collect();
-                load_beside(name, memory.memory, &columns)?.with_condition(condition.clone())
+                load_beside(name, memory.memory, &columns)?.with_condition(condition.clone())?
+            }
+        };
+        data.all().expect_cols(self.saved.vae.config().inputs).map_err(|e| e.at(data.name()))?;
+        info.expect(&data)?;
+        Ok(data)
+    }
+    /// The data that the model was trained on. Its file has their name alone, which may be that of other files too.
+    fn own_data(&self) -> Result<&str> {
+        match self.settings().data.as_deref() {
+            Some(name) if self.run.is_some() || KNOWN.contains(&name) => Ok(name),
+            Some(name) => {
+                Err(Error::input(format!("the model's file knows its data as {name}, and not where they lie"))
+                    .at(self.path.display().to_string())
+                    .hint("name the data, or give the run's folder"))
             }
             None => Err(Error::input("the model does not say what it was trained on").hint("name the data")),
         }
+    }
+    /// Whether data of this name are those that the run was trained on.
+    fn is_own(&self, name: Option<&str>) -> bool {
+        name.is_none_or(|name| self.settings().data.as_deref().is_some_and(|own| own == name || own == source(name)))
     }
     /// Rows as the model sees them.
     ///
@@ -184,6 +205,12 @@ impl Subject {
             streamed(&rows.view)
         ));
         rows.note.iter().for_each(|note| console.say(note));
+        if rows.own && self.saved.vae.config().prior.is_exemplar() {
+            console.say(
+                "note: rows that the model was trained on are exemplars of its prior, each one's own encoding among them: what is said of \
+                 log p(z) here is too good; rows that it has not seen tell",
+            );
+        }
     }
 }
 
@@ -211,7 +238,10 @@ pub fn describe(data: &Dataset) -> String {
     let counts: Vec<String> =
         splits.iter().filter_map(|(name, view)| Some(format!("{name} {}", (*view)?.len()))).collect();
     let (rows, columns) = (count(data.all().len(), "row"), count(data.all().cols(), "column"));
-    format!("{}: {rows} of {columns} ({}){}", data.name(), counts.join(", "), streamed(data.all()))
+    // Of pictures everybody expects it.
+    let bytes = data.all().is_bytes() && data.all().image().is_none();
+    let scaled = if bytes { ", numbers of 8 bits, divided by 255" } else { "" };
+    format!("{}: {rows} of {columns} ({}){scaled}{}", data.name(), counts.join(", "), streamed(data.all()))
 }
 
 /// One line about a network: preset, widths, layers, likelihood, parameters.

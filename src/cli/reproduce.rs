@@ -102,7 +102,8 @@ impl Reproduce {
         let folder = format!("{}{beside}-seed{}", row.name, settings.seed.unwrap_or_default());
         let folder = self.out.join(table.name).join(folder);
         if folder.exists() {
-            let changes = Settings { epochs: settings.epochs, ..Settings::default() };
+            let data = self.data.as_deref().map(source);
+            let changes = Settings { data, epochs: settings.epochs, ..Settings::default() };
             return RunFolder::resume(folder, &changes, self.memory.memory, ex);
         }
         let loaded = settings.load_data_within(self.memory.memory)?;

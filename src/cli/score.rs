@@ -100,7 +100,10 @@ impl Score {
         let Some(label) = &self.positive else { return Ok(None) };
         let Some(path) = &self.labels else {
             let mut positive = vec![false; rows.view.len()];
-            let found = rows.view.positions_of(label).map_err(|e| e.at(rows.name.clone()))?;
+            let found = rows.view.positions_of(label).map_err(|e| {
+                let e = e.at(rows.name.clone());
+                if rows.view.labels().is_none() { e.hint("--labels FILE has a label for each row") } else { e }
+            })?;
             found.iter().for_each(|&p| positive[p as usize] = true);
             return Ok(Some(positive));
         };

@@ -9,8 +9,8 @@ use super::{Common, End, MemoryArgs};
 use crate::data::KNOWN;
 use crate::error::{Error, Result};
 use crate::train::{
-    METRICS_FILE, MODEL_FILE, MetricsLine, Outcome, Place, RunFolder, SavedModel, Selected, Settings, Start, Trainer,
-    WARNING,
+    CONFIG_FILE, METRICS_FILE, MODEL_FILE, MetricsLine, Outcome, Place, RunFolder, SavedModel, Selected, Settings,
+    Start, Trainer, WARNING,
 };
 use std::path::PathBuf;
 
@@ -165,8 +165,9 @@ pub struct Train {
 }
 
 pub(super) fn pair(text: &str) -> std::result::Result<[f64; 2], String> {
-    let numbers: Vec<f64> = text.split(',').filter_map(|n| n.trim().parse().ok()).collect();
-    numbers.try_into().map_err(|_| "expected two numbers, such as 0.9,0.999".to_owned())
+    let numbers: Option<Vec<f64>> = text.split(',').map(|n| n.trim().parse().ok()).collect();
+    let pair = numbers.and_then(|numbers| numbers.try_into().ok());
+    pair.ok_or_else(|| "expected two numbers with a comma between them".to_owned())
 }
 
 impl Train {
@@ -200,11 +201,13 @@ impl Train {
     fn open(&self) -> Result<(RunFolder, Trainer, Vec<String>)> {
         let (flags, ex) = (self.settings(), self.common.exec()?);
         if let Some(path) = &self.resume {
+            let flags = Settings { data: flags.data.as_deref().map(source), ..flags };
             return RunFolder::resume(path, &flags, self.memory.memory, ex);
         }
         let place = Place::new(self.out.clone(), self.overwrite);
         check_place(&place)?;
         let file = self.config.as_ref().map_or_else(|| Ok(Settings::default()), Settings::load)?;
+        check_preset(&file, &flags)?;
         let mut settings = file.merge(flags);
         let start = settings.from.as_ref().map(Start::load).transpose()?;
         if let Some(start) = &start {
@@ -304,11 +307,26 @@ pub(super) fn source(data: &str) -> String {
     }
 }
 
+/// A preset is what a network starts from, and no longer matters where a file spells one out.
+fn check_preset(file: &Settings, flags: &Settings) -> Result<()> {
+    match (&file.preset, &flags.preset) {
+        (Some(own), Some(other)) if own != other && file.hidden.is_some() => Err(Error::input(format!(
+            "--preset is {other}, and the file spells out the network of {own}, which would stay as it is"
+        ))
+        .hint("leave --preset out and name what should change, or take the network's settings out of the file")),
+        _ => Ok(()),
+    }
+}
+
 /// An `--out` that is taken is found before data are read.
 fn check_place(place: &Place) -> Result<()> {
     match place {
         Place::New(path) if path.exists() => {
-            let hint = format!("go on with it: --resume {0}; replace it: --out {0} --overwrite", path.display());
+            let hint = match (path.join(CONFIG_FILE).is_file(), path.is_dir()) {
+                (true, _) => format!("go on with it: --resume {0}; replace it: --out {0} --overwrite", path.display()),
+                (_, true) => format!("put a run there all the same: --out {} --overwrite", path.display()),
+                _ => "it is a file; name a folder".to_owned(),
+            };
             Err(Error::input("it exists already").at(path.display().to_string()).hint(hint))
         }
         _ => Ok(()),

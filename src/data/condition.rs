@@ -104,6 +104,9 @@ pub enum Field {
     },
 }
 
+/// What stands in tables for a number that is not there, in small letters.
+const MISSING: [&str; 9] = ["na", "n/a", "nan", "null", "none", "nil", "-", "?", "."];
+
 impl Field {
     fn fit(name: &str, as_labels: bool, train: &View) -> Result<Field> {
         let source = train.column(name)?;
@@ -114,6 +117,21 @@ impl Field {
             source.distinct().iter().zip(&seen).filter(|(_, seen)| **seen).map(|(l, _)| l.clone()).collect();
         let numbers: Vec<Option<f64>> = source.distinct().iter().map(|label| number(label)).collect();
         let text = seen.iter().zip(&numbers).any(|(seen, number)| *seen && number.is_none());
+        if text && !as_labels && name != OWN {
+            let missing = |code: &usize| numbers[*code].is_none();
+            let mut others = codes().filter(missing);
+            if seen.iter().zip(&numbers).any(|(seen, number)| *seen && number.is_some())
+                && others.clone().all(|code| MISSING.contains(&source.distinct()[code].to_lowercase().as_str()))
+                && let Some(code) = others.next()
+            {
+                let position = codes().position(|other| other == code).unwrap_or_default();
+                let (row, value) = (train.id(position), &source.distinct()[code]);
+                return Err(Error::input(format!("row {row}, column {name} is {value}, where others are numbers"))
+                    .hint(format!(
+                        "fill in the cell or remove the row; {name}{AS_LABELS} takes numbers and all else as labels"
+                    )));
+            }
+        }
         if !(text || as_labels || name == OWN) {
             let values = || codes().filter_map(|code| numbers[code]);
             let count = train.len() as f64;

@@ -221,10 +221,15 @@ impl View {
     /// read.
     pub fn check_unit_interval(&self) -> Result<()> {
         let hint = "use `--likelihood gaussian`, or scale the data to [0, 1]";
+        self.check_unit_interval_for("a Bernoulli likelihood needs values in [0, 1]", hint)
+    }
+
+    /// The same, with what the values are needed for.
+    pub(crate) fn check_unit_interval_for(&self, needs: &str, hint: &str) -> Result<()> {
         if self.rows.surely_within(0.0, 1.0) {
             return self.check_read();
         }
-        self.check_values(|v| (0.0..=1.0).contains(&v), "a Bernoulli likelihood needs values in [0, 1]", hint)
+        self.check_values(|v| (0.0..=1.0).contains(&v), needs, hint)
     }
 
     /// Checks all values by a test. `needs` completes "row 3, column 1 is -2: …".

@@ -325,7 +325,8 @@ pub fn check_data(vae: &Vae, rows: &View, binarize: Binarize) -> Result<()> {
     }
     let domain = vae.likelihood::<f32>().domain();
     if binarize != Binarize::None {
-        rows.check_unit_interval()?;
+        let hint = "leave --binarize out, or scale the data to [0, 1]";
+        rows.check_unit_interval_for("only grey values in [0, 1] can be made binary", hint)?;
         return match domain.contains(1.0) {
             true => Ok(()),
             false => Err(Error::input(format!("binary data have ones, and {} has none", vae.config().likelihood))

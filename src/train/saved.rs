@@ -6,7 +6,7 @@
 use super::{Settings, State, statistics};
 use crate::data::{Condition, Dataset, ImageShape};
 use crate::density::PriorKind;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, start_of};
 use crate::files::tensors::{self, Tensor, TensorFile};
 use crate::model::{Vae, VaeConfig};
 use crate::tensor::{Layout, Par, Params, Slab};
@@ -73,6 +73,29 @@ impl DataInfo {
     /// What is to be said of data that nobody named.
     pub fn unknown() -> Self {
         DataInfo { name: "unknown data".to_owned(), scale: 1.0, image: None, columns: None, condition: None }
+    }
+    /// Whether data are of this kind: their columns are the same by name, if both have names, and where a model was trained on numbers of
+    /// 8 bits, divided by 255, others have been divided too.
+    ///
+    /// # Errors
+    /// The first column with another name; the first value beyond [0, 1].
+    pub fn expect(&self, data: &Dataset) -> Result<()> {
+        if self.scale != 1.0
+            && !data.all().is_bytes()
+            && let Some((position, col, value)) = data.all().first_outside(0.0, 1.0)
+        {
+            let row = data.all().id(position);
+            let what = format!(
+                "row {row}, column {col} is {value}, and the model was trained on numbers of 8 bits, divided by 255"
+            );
+            return Err(Error::input(what).at(data.name()).hint("divide the data by 255, or save them in 8 bits"));
+        }
+        let (Some(known), Some(names)) = (&self.columns, data.all().names()) else { return Ok(()) };
+        let Some(at) = known.iter().zip(names).position(|(known, name)| known != name) else { return Ok(()) };
+        let what = format!("column {at} is {:?}, and the model was trained with {:?} there", names[at], known[at]);
+        Err(Error::input(what)
+            .at(data.name())
+            .hint(format!("put the columns in the model's order, by its names: {}", start_of(&known.join(",")))))
     }
     /// The picture that a row is, if it is one.
     pub fn image(&self) -> Option<ImageShape> {

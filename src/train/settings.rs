@@ -35,9 +35,11 @@ macro_rules! settings {
         }
 
         impl Settings {
-            /// The settings of both, those of `over` where both have one.
+            /// The settings of both, those of `over` where both have one. What would contradict `over`, or belongs to a choice that it
+            /// changes (another optimizer's momentum, a gated layer's activation), goes.
             #[must_use]
-            pub fn merge(self, over: Settings) -> Settings {
+            pub fn merge(mut self, over: Settings) -> Settings {
+                self.give_way(&over);
                 Settings { $($field: over.$field.or(self.$field),)* }
             }
             /// Every key, in the order of a file.
@@ -86,6 +88,7 @@ settings! {
     /// Stochastic layers between z and the data: "none", "hvae:LATENTxWIDTH,…" or "ladder:LATENTxWIDTH,…".
     lower: String,
     /// Two numbers between which the log-variances of the posterior are kept, and those of further levels of latents.
+    #[serde(with = "pair")]
     log_variance: [f64; 2],
     /// Initial parameters: "torch", "glorot" or "he".
     init: String,
@@ -107,6 +110,7 @@ settings! {
     /// The step size.
     learning_rate: f64,
     /// Adam's two decays.
+    #[serde(with = "pair")]
     betas: [f64; 2],
     /// Adam's ε.
     epsilon: f64,
@@ -171,6 +175,26 @@ impl Settings {
         }
         // From the text again, and not from the table, so that errors show the line.
         toml::from_str(text).map_err(wrong)
+    }
+
+    /// Drops what cannot stand beside the choices of `over`.
+    fn give_way(&mut self, over: &Settings) {
+        let other = |new: &Option<String>, own: &Option<String>| new.is_some() && new != own;
+        if other(&over.layer, &self.layer) {
+            self.activation = None;
+        }
+        if over.activation.is_some() {
+            self.layer = None;
+        }
+        if other(&over.optimizer, &self.optimizer) {
+            (self.betas, self.epsilon, self.momentum, self.nesterov, self.weight_decay) = Default::default();
+        }
+        if over.warmup_epochs.is_some() {
+            (self.cycle_epochs, self.cycle_ratio) = Default::default();
+        }
+        if over.cycle_epochs.is_some() {
+            self.warmup_epochs = None;
+        }
     }
 
     /// Settings from a TOML file.
@@ -275,6 +299,21 @@ mod text {
             Raw::Number(number) => format!("{number:?}"),
             Raw::Text(text) => text,
         }))
+    }
+}
+
+/// Two numbers, and not the first two of more.
+mod pair {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+    #[allow(clippy::ref_option, reason = "serde calls it with the field")]
+    pub fn serialize<S: Serializer>(pair: &Option<[f64; 2]>, s: S) -> Result<S::Ok, S::Error> {
+        pair.unwrap_or_default().serialize(s)
+    }
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<[f64; 2]>, D::Error> {
+        let numbers = Vec::<f64>::deserialize(d)?;
+        let wrong = |n: Vec<f64>| D::Error::custom(format!("expected two numbers, and there are {}", n.len()));
+        numbers.try_into().map(Some).map_err(wrong)
     }
 }
 

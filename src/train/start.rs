@@ -86,23 +86,14 @@ impl Start {
     /// # Errors
     /// As [`Trainer::starting_from`], and data whose columns, or their condition, are not those that the model was trained on.
     pub fn trainer(&self, config: TrainConfig, data: Dataset, ex: Exec) -> Result<Trainer> {
-        self.check_data(&data).map_err(|e| e.at(self.source.clone()))?;
+        self.check_data(&data)?;
         Trainer::starting_from(config, data, ex, &self.model.vae, &self.model.params)
     }
 
     fn check_data(&self, data: &Dataset) -> Result<()> {
-        let (info, inputs) = (&self.model.info.data, self.model.vae.config().inputs);
-        data.all().expect_cols(inputs)?;
-        if let (Some(names), Some(known)) = (data.all().names(), &info.columns)
-            && let Some(at) = (0..inputs).find(|&at| names[at] != known[at])
-        {
-            let (name, known, column) = (&names[at], &known[at], at + 1);
-            return Err(Error::input(format!(
-                "column {column} of {} is {name}, and the model was trained with {known} there",
-                data.name()
-            ))
-            .hint("put the columns in the model's order, by the model's names"));
-        }
+        let info = &self.model.info.data;
+        data.all().expect_cols(self.model.vae.config().inputs)?;
+        info.expect(data)?;
         if data.condition() != info.condition.as_ref() {
             return Err(Error::input(format!(
                 "{} gives its condition other labels, or numbers of another mean or deviation, than the model was trained with",

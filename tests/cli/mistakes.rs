@@ -15,6 +15,11 @@ fn mistakes_are_explained() {
     fs::write(at.join("labels.csv"), "label\na\nb\n").unwrap();
     fs::write(at.join("broken.safetensors"), "not a model").unwrap();
     fs::write(at.join("typo.toml"), "latnet = 3\n").unwrap();
+    fs::write(at.join("three.toml"), "betas = [0.9, 0.99, 0.999]\n").unwrap();
+    fs::write(at.join("twice.csv"), "a,b,a\n1,2,3\n4,5,6\n7,8,9\n").unwrap();
+    fs::write(at.join("missing.csv"), "a,b\n1,2\n4,NA\n7,8\n").unwrap();
+    ndarray_npy::write_npy(at.join("bytes.npy"), &ndarray::Array2::<u8>::ones((3, 3))).unwrap();
+    ndarray_npy::write_npy(at.join("raw.npy"), &ndarray::Array2::<f32>::zeros((3, 784))).unwrap();
     let table: &[(&str, &[&str])] = &[
         // Names.
         ("trian mnist", &["train"]),
@@ -39,7 +44,11 @@ fn mistakes_are_explained() {
         ("train mnist --latent 0", &["latent"]),
         ("train mnist --hidden 5,0", &["hidden"]),
         ("train mnist --hidden 4000000000", &["2^31"]),
-        ("train mnist --betas 0.9", &["0.9,0.999"]),
+        ("train mnist --betas 0.9", &["two numbers"]),
+        ("train mnist --betas 0.9,abc,0.999", &["two numbers"]),
+        ("train mnist --log-variance=-6,x,2", &["two numbers"]),
+        ("train mnist --config three.toml", &["three.toml", "two numbers, and there are 3"]),
+        ("train mnist --norm layer --hidden 8,2", &["width 2", "1 and -1"]),
         ("train mnist --momentum 0.9", &["momentum"]),
         ("train mnist --validation 1.5", &["1.5"]),
         ("train mnist --validation 9000", &["9000"]),
@@ -52,6 +61,9 @@ fn mistakes_are_explained() {
         ("train short.csv", &["short.csv", "3"]),
         ("train words.csv", &["words.csv", "x"]),
         ("train empty.csv", &["empty"]),
+        ("train gaussian-2d --binarize dynamic", &["made binary", "--binarize out"]),
+        ("train twice.csv --condition a", &["two columns are named \"a\"", "rename"]),
+        ("train missing.csv --condition b", &["row 1, column b is NA", "b:labels"]),
         ("train gaussian-2d --likelihood bernoulli", &["row", "column", "--likelihood gaussian"]),
         ("train mnist --likelihood categorical:4", &["categorical"]),
         ("train mnist --likelihood poisson", &["mnist: row", "column", "poisson needs counts", "gaussian"]),
@@ -60,6 +72,7 @@ fn mistakes_are_explained() {
         ("evaluate RUN --split validation", &["validation"]),
         // Runs.
         ("train mnist --out taken", &["taken", "--overwrite"]),
+        ("train mnist --out words.csv", &["words.csv", "it is a file"]),
         ("train mnist --overwrite", &["--out"]),
         ("train --resume nowhere", &["nowhere"]),
         ("train --resume RUN --latent 7", &["latent", "cannot change"]),
@@ -83,6 +96,7 @@ fn mistakes_are_explained() {
         ("decode RUN nowhere.npy --out x.npy", &["nowhere.npy"]),
         ("decode RUN words.csv --out x.npy", &["words.csv"]),
         ("decode RUN labels.csv --out x.npy", &["labels.csv"]),
+        ("decode RUN bytes.npy --out x.npy", &["bytes.npy", "8 bits", "floats"]),
         ("interpolate RUN --from 3 --to 1000 --out x.png", &["1000 rows", "from 0"]),
         ("interpolate RUN --from three --to 4", &["class:3"]),
         ("interpolate RUN --from class:11 --to 4 --out x.png", &["11"]),
@@ -92,6 +106,7 @@ fn mistakes_are_explained() {
         ("score RUN --quantile 0.5 --contamination 0.5", &["--contamination"]),
         ("score RUN --positive 12", &["12"]),
         ("score RUN --labels labels.csv", &["--positive"]),
+        ("score RUN raw.npy --positive 3", &["no labels", "--labels FILE"]),
         ("score RUN --labels labels.csv --positive a", &["2 labels for 1000 rows"]),
         ("score RUN --out scores.npy", &[".csv"]),
         ("bench --batch-size 0", &["batch size"]),

@@ -132,6 +132,9 @@ fn csv_files() {
         ("inf.csv", b"a,b\n-inf,2\n".to_vec(), &["line 2 (row 0,", "\"a\"", "not a finite"]),
         ("big.csv", b"a\n1e39\n".to_vec(), &["\"1e39\", not a finite 32-bit"]),
         ("latin.csv", b"a\n1\n\xff\n".to_vec(), &["line 3 (row 1,", "not a number"]),
+        ("hole.csv", b"a\n1\n\n3\n".to_vec(), &["line 3 (row 1,", "is empty", "fill in"]),
+        ("quoted.csv", b"a\r\n1\r\n\"\"\r\n3\r\n".to_vec(), &["line 3 (row 1,", "is empty"]),
+        ("returns.csv", b"a,b\r1,2\r3,4\r".to_vec(), &["carriage return", "line feeds"]),
         ("long.csv", format!("a\n{}\n", "y".repeat(9999)).into_bytes(), &["row 0", "not a number"]),
     ]);
     let folder = Folder::new();

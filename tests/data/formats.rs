@@ -142,6 +142,8 @@ fn csv_with_names_quotes_blanks_and_windows_lines() {
         assert_eq!(data.all().to_array::<f32>(), array![[1.0, 2.5, -300.0], [4.0, 0.5, 6.0]]);
         assert_eq!(data.all().image(), None);
     }
+    let blanks = folder.load("blanks.csv", "a\n1\n\"2\"\n\n \n\n").unwrap();
+    assert_eq!(blanks.all().to_array::<f32>(), array![[1.0], [2.0]], "at the end of a column they are no cells");
     let unended = folder.load("table.txt", "a\n1\n2").unwrap();
     assert_eq!(unended.all().to_array::<f32>(), array![[1.0], [2.0]]);
 }

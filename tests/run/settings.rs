@@ -229,6 +229,25 @@ fn flags_win_over_the_file_and_the_file_over_the_preset() {
     assert_eq!((config.vae.hidden.as_slice(), config.batch_size), (&[300, 300][..], 100), "the preset's");
 }
 
+/// What a flag changes takes along what the file says of the choice before.
+#[test]
+fn what_contradicts_a_flag_gives_way() {
+    let file = "layer = \"dense\"\nactivation = \"tanh\"\noptimizer = \"adam\"\nbetas = [0.8, 0.9]\nepsilon = 1e-5\nwarmup-epochs = 2";
+    let with = |flags: &str| Settings::from_toml(file).unwrap().merge(Settings::from_toml(flags).unwrap());
+    let of = |flags: &str| with(flags).resolve(&bars()).unwrap().0;
+    assert_eq!(of("layer = \"gated\"").vae.layer, Hidden::Gated);
+    assert_eq!(of("layer = \"dense\"").vae.layer, Hidden::Dense(Activation::Tanh), "the same choice");
+    assert_eq!(of("activation = \"gelu\"").vae.layer, Hidden::Dense(Activation::Gelu));
+    assert_eq!(of("optimizer = \"sgd\"").optimizer.betas, OptimizerConfig::new(elbo::optim::OptimizerKind::Sgd).betas);
+    assert_eq!(of("optimizer = \"adam\"").optimizer.betas, [0.8, 0.9], "the same choice");
+    assert!(matches!(of("cycle-epochs = 2").beta, BetaSchedule::Cyclic { .. }));
+    assert_eq!(with("cycle-epochs = 2").merge(Settings::from_toml("warmup-epochs = 1").unwrap()).cycle_epochs, None);
+    for key in ["betas = [0.9, 0.99, 0.999]", "log-variance = [1]"] {
+        let error = Settings::from_toml(key).unwrap_err().to_string();
+        assert!(error.contains("expected two numbers"), "{error}");
+    }
+}
+
 #[test]
 fn values_arrive_where_they_belong() {
     let toml = "activation = \"gelu\"\nheads = \"joint\"\nlikelihood = \"categorical:2\"\nbinarize = \"threshold\"\n\

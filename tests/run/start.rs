@@ -131,7 +131,7 @@ fn what_does_not_fit_the_model_is_told() {
     run.train(&mut of_table, &mut (), &false.into()).unwrap();
     let start = Start::load(&second).unwrap();
     trainer(&start, &further(), table(["a", "b"])).unwrap();
-    fails(trainer(&start, &further(), table(["a", "d"])), &["column 2 of table is d", "trained with b"]);
+    fails(trainer(&start, &further(), table(["a", "d"])), &["column 1 is \"d\"", "with \"b\" there"]);
 }
 
 /// Labels that a conditional model has never seen would take another's place.

@@ -118,7 +118,7 @@ fn from_path(text: &str, limit: u64, beside: &[String]) -> Result<Dataset> {
     Ok(Dataset::new(name, rows(path, limit, beside)?))
 }
 
-/// What a path's set is called: its last part, without endings that say the format.
+/// What a path's set is called: its last part, without endings that say the format; and never as one that is known by name.
 fn name_of(path: &Path) -> String {
     let named = path.file_name().map(|n| n.to_string_lossy().into_owned()).or_else(|| {
         let whole = path.canonicalize().ok()?;
@@ -128,7 +128,8 @@ fn name_of(path: &Path) -> String {
     for ending in [".gz", ".npy", ".csv", ".idx"] {
         name = name.strip_suffix(ending).filter(|rest| !rest.is_empty()).unwrap_or(name);
     }
-    name.to_owned()
+    // A name alone, as a model's file has it, then stands for a set that is known.
+    if KNOWN.contains(&name) { format!("{name}-file") } else { name.to_owned() }
 }
 
 /// The format of a file.

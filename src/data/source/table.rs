@@ -15,6 +15,8 @@ struct Table {
     place: String,
     reader: Reader<Chain<Input, &'static [u8]>>,
     names: Vec<String>,
+    /// The line after the last row that was read, counted from 1.
+    line: u64,
 }
 
 impl Table {
@@ -30,6 +32,11 @@ impl Table {
         let header = reader.byte_headers().map_err(|e| damaged(&place, &e))?;
         let names: Vec<String> = header.iter().map(|n| String::from_utf8_lossy(n).into_owned()).collect();
         let at = |error: Error| error.at(place.clone());
+        if names.iter().any(|name| name.contains('\r')) {
+            let error =
+                Error::input("a name in the first line has a carriage return in it, as if lines ended with that alone");
+            return Err(at(error.hint("save the file with line feeds at the ends of its lines")));
+        }
         if names.iter().all(String::is_empty) {
             return Err(at(Error::input("the first line has no column names")));
         }
@@ -46,10 +53,12 @@ impl Table {
             let error = Error::input(format!("the first line has one column, with {other:?} in its name"));
             return Err(at(error.hint("separate the columns with commas")));
         }
-        Ok(Table { place, reader, names })
+        let line = reader.position().line();
+        Ok(Table { place, reader, names, line })
     }
 
-    /// The next row that is not blank, checked for its length: `false` at the end.
+    /// The next row that is not blank, checked for its length: `false` at the end. In a table of one column a blank line is an empty cell,
+    /// but for those at the end.
     fn next(&mut self, record: &mut ByteRecord, row: usize) -> Result<bool> {
         let mut blank = true;
         while blank {
@@ -57,6 +66,13 @@ impl Table {
                 return Ok(false);
             }
             blank = record.len() == 1 && record[0].is_empty();
+        }
+        let own = 1 + record.iter().flatten().filter(|&&byte| byte == b'\n').count() as u64;
+        let (before, after) = (self.line, self.reader.position().line());
+        self.line = after;
+        if self.names.len() == 1 && after > before + own {
+            let error = Error::input(format!("line {before} (row {row}, counted from 0 without the header) is empty"));
+            return Err(error.at(self.place.clone()).hint("fill in the value, or remove the line"));
         }
         let (found, expected) = (record.len(), self.names.len());
         if found == expected {
@@ -72,6 +88,11 @@ impl Table {
         if let Some(missing) = beside.iter().find(|name| !names.contains(&name.as_str())) {
             let few: Vec<&str> = names.iter().take(20).map(|name| start_of(name)).collect();
             return Err(unknown("column", missing, &few).at(self.place.clone()));
+        }
+        if let Some(twice) = beside.iter().find(|name| names.iter().filter(|n| n == name).count() > 1) {
+            return Err(Error::input(format!("two columns are named {:?}", start_of(twice)))
+                .at(self.place.clone())
+                .hint("rename one of them"));
         }
         let apart: Vec<Option<usize>> = names.iter().map(|name| beside.iter().position(|b| b == name)).collect();
         match apart.iter().any(Option::is_none) {
@@ -93,7 +114,7 @@ impl Table {
         let found = if text.is_empty() { "is empty".to_owned() } else { format!("is {:?}{why}", start_of(&text)) };
         let (here, name) = (self.here(row), start_of(&self.names[col]));
         let error = Error::input(format!("{here}, column {col} ({name:?}) {found}"));
-        error.at(self.place.clone()).hint("each cell needs a finite number; remove or fill in the row")
+        error.at(self.place.clone()).hint("each cell needs a finite number: fill it in, or remove the row; a column of text can be a condition (--condition), or goes")
     }
 }
 

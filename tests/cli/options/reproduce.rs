@@ -85,6 +85,14 @@ pub const ROWS: &[Row] = &[
         let (binary, grey) = (first(lab, "--out data"), first(lab, "--out data --data set"));
         assert_ne!(binary["nll"], grey["nll"]);
         assert!(lab.at().join("data/iwae/k1-set-seed0").is_dir(), "a folder of its own");
+        // Other data of the same name are not taken for those.
+        let other = lab.at().join("other/set");
+        fs::create_dir_all(&other).unwrap();
+        for file in fs::read_dir(lab.at().join("binary")).unwrap().map(Result::unwrap) {
+            fs::copy(file.path(), other.join(file.file_name())).unwrap();
+        }
+        let ran = crate::support::elbo(lab.at(), &merge(SMALLEST, "--out data --data other/set"));
+        assert!(ran.code == 2 && ran.stderr.contains("the data are not those"), "{}", ran.stderr);
     }),
     ("reproduce", "--out", |lab| {
         call(lab, "");
