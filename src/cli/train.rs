@@ -28,6 +28,7 @@ Examples:
   elbo train mnist --preset gated-300 --prior vamp:500 --warmup-epochs 10 --binarize dynamic
   elbo train mnist --condition labels                   then elbo sample --label 7
   elbo train --config runs/f/config.toml --seed 1       the same run with another seed
+  elbo train mnist --from runs/f --learning-rate 2e-4   starts with that run's model, on other rows
   elbo train large.npy --memory 2G                      streamed, if it would take more than 2 GiB
   elbo train --resume runs/f                            goes on where a run was interrupted
 

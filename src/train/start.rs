@@ -61,7 +61,7 @@ impl Start {
     /// choices, [`trainer`](Self::trainer) finds.
     pub fn settings(&self, settings: Settings) -> Result<Settings> {
         let condition = self.model.info.data.condition.as_ref().map(|condition| condition.columns().to_string());
-        let mut own = Settings { condition, ..Settings::from_network(self.model.vae.config()) };
+        let own = Settings { condition, ..Settings::from_network(self.model.vae.config()) };
         let fixed = [
             ("preset", &settings.preset, &own.preset),
             ("init", &settings.init, &own.init),
@@ -74,9 +74,6 @@ impl Start {
             return Err(Error::input(format!("{key} is {asked}, and the model to start from {has}"))
                 .at(self.source.clone())
                 .hint(format!("leave {key} out: what starts from a trained model keeps its network and its numbers")));
-        }
-        if settings.layer.is_some() {
-            own.activation = None;
         }
         Ok(Settings { from: Some(self.source.clone()), ..own.merge(settings) })
     }

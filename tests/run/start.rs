@@ -92,7 +92,7 @@ fn it_goes_on_to_the_same_bytes_without_the_model_that_it_started_from() {
 fn what_does_not_fit_the_model_is_told() {
     let scratch = tempdir().unwrap();
     let first = scratch.path().join("first");
-    whole(&small("norm = \"batch\"\ninit = \"glorot\""), &first);
+    whole(&small("norm = \"batch\"\ninit = \"glorot\"\nactivation = \"gelu\""), &first);
     let start = Start::load(&first).unwrap();
     #[track_caller]
     fn fails(result: Result<Trainer>, words: &[&str]) {
@@ -111,6 +111,8 @@ fn what_does_not_fit_the_model_is_told() {
     fails(with("preset = \"gated-300\""), &["preset is gated-300", "leave preset out"]);
     fails(with("output-bias = \"data-mean\""), &["output-bias is data-mean", "has none"]);
     fails(with("condition = \"labels\""), &["condition is labels", "has none"]);
+    let layer = with("layer = \"dense\"").unwrap().vae().config().layer;
+    assert_eq!(layer, start.model().vae.config().layer, "the choice that it has");
     // What has no tensors may change.
     for same in ["dropout = 0.2", "activation = \"tanh\"", "log-variance = [-6, 2]", "init = \"glorot\""] {
         with(same).unwrap();
