@@ -129,7 +129,7 @@ impl Subject {
             Some(name) => {
                 Err(Error::input(format!("the model's file knows its data as {name}, and not where they lie"))
                     .at(self.path.display().to_string())
-                    .hint("name the data, or give the run's folder"))
+                    .hint("name the data; a run's folder, with its configuration, knows where they lie"))
             }
             None => Err(Error::input("the model does not say what it was trained on").hint("name the data")),
         }

@@ -12,7 +12,7 @@ use crate::train::{
     CONFIG_FILE, METRICS_FILE, MODEL_FILE, MetricsLine, Outcome, Place, RunFolder, SavedModel, Selected, Settings,
     Start, Trainer, WARNING,
 };
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Train a model and keep it in a run folder
 #[derive(clap::Args, Debug)]
@@ -202,7 +202,9 @@ impl Train {
     fn open(&self) -> Result<(RunFolder, Trainer, Vec<String>)> {
         let (flags, ex) = (self.settings(), self.common.exec()?);
         if let Some(path) = &self.resume {
-            let flags = Settings { data: flags.data.as_deref().map(source), ..flags };
+            let data = flags.data.as_deref().map(source);
+            let from = flags.from.as_ref().map(Start::place);
+            let flags = Settings { data, from, ..flags };
             return RunFolder::resume(path, &flags, self.memory.memory, ex);
         }
         let place = Place::new(self.out.clone(), self.overwrite);
@@ -212,6 +214,7 @@ impl Train {
         let mut settings = file.merge(flags);
         let start = settings.from.as_ref().map(Start::load).transpose()?;
         if let Some(start) = &start {
+            check_start(start, &place)?;
             settings = start.settings(settings)?;
         }
         let data = settings.load_data_within(self.memory.memory)?;
@@ -305,6 +308,18 @@ pub(super) fn source(data: &str) -> String {
     match std::path::absolute(data) {
         Ok(path) if !KNOWN.contains(&data) => path.display().to_string(),
         _ => data.to_owned(),
+    }
+}
+
+/// A run does not replace the model that it starts from: its configuration could not repeat it.
+fn check_start(start: &Start, place: &Place) -> Result<()> {
+    match place {
+        Place::Overwrite(path) if Path::new(start.source()).starts_with(Start::place(path)) => {
+            Err(Error::input("the run would replace the model that it starts from")
+                .at(path.display().to_string())
+                .hint("--out with another folder"))
+        }
+        _ => Ok(()),
     }
 }
 

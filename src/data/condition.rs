@@ -121,7 +121,7 @@ impl Field {
             let missing = |code: &usize| numbers[*code].is_none();
             let mut others = codes().filter(missing);
             if seen.iter().zip(&numbers).any(|(seen, number)| *seen && number.is_some())
-                && others.clone().all(|code| MISSING.contains(&source.distinct()[code].to_lowercase().as_str()))
+                && others.clone().all(|code| is_missing(&source.distinct()[code]))
                 && let Some(code) = others.next()
             {
                 let position = codes().position(|other| other == code).unwrap_or_default();
@@ -187,6 +187,10 @@ impl Field {
     }
 }
 
+fn is_missing(text: &str) -> bool {
+    MISSING.contains(&text.to_lowercase().as_str())
+}
+
 fn number(text: &str) -> Option<f64> {
     text.parse().ok().filter(|x: &f64| x.is_finite())
 }
@@ -211,7 +215,10 @@ impl Condition {
     pub fn columns(&self) -> ConditionColumns {
         let column = |field: &Field| match field {
             Field::Labels { column, labels } => {
-                (column.clone(), column != OWN && labels.iter().all(|label| number(label).is_some()))
+                // What would be taken for numbers, or for numbers of which some are missing.
+                let numbers = labels.iter().any(|label| number(label).is_some());
+                let others = labels.iter().all(|label| number(label).is_some() || is_missing(label));
+                (column.clone(), column != OWN && numbers && others)
             }
             Field::Number { column, .. } => (column.clone(), false),
         };

@@ -21,15 +21,6 @@ const INSTEAD: &str = "--norm layer, whose rows do not meet; or leave --norm out
 impl VaeConfig {
     /// Whether nothing is encoded apart from the batch by which hidden layers are normalised.
     pub(super) fn check_norm(&self) -> Result<()> {
-        if self.norm == Norm::Layer
-            && let Some(width) = self.hidden.iter().find(|&&width| width < 3)
-        {
-            let leaves = if *width == 1 { "0 of one number" } else { "1 and -1 of two numbers, whatever they were" };
-            return Err(Error::input(format!(
-                "a hidden layer of width {width} is normalised by its own mean and variance, and that leaves {leaves}"
-            ))
-            .hint("--hidden 16, for example, or another --norm"));
-        }
         match self.prior {
             PriorKind::Vamp(_) | PriorKind::Exemplar { .. } if self.norm == Norm::Batch => Err(Error::input(format!(
                 "hidden layers are normalised by the batch, and the components of the prior {} are encoded apart from it",

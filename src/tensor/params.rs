@@ -101,9 +101,9 @@ impl<F: Real> Params<F> {
     pub fn laid_out(&self, own: &Layout, to: &Layout) -> Result<Self> {
         let mut out = Self::zeros(to);
         move_slab(own, &self.values, to, &mut out.values)?;
-        if let (Some(own), Some(to)) = (own.statistics(), to.statistics()) {
-            move_slab(own, &self.statistics, to, &mut out.statistics)?;
-        }
+        let none = Layout::new();
+        let [own, to] = [own, to].map(|layout| layout.statistics().unwrap_or(&none));
+        move_slab(own, &self.statistics, to, &mut out.statistics)?;
         out.refresh(Par::Sequential);
         Ok(out)
     }

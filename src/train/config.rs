@@ -198,8 +198,17 @@ impl TrainConfig {
         check_data(vae, data.all(), self.binarize).map_err(|e| e.at(data.name()))
     }
 
-    /// Whether batches have a variance where hidden layers are normalised by it.
+    /// Whether rows, or batches, have a variance where hidden layers are normalised by it.
     fn check_normalised(&self, rows: usize) -> Result<()> {
+        if self.vae.norm == Norm::Layer
+            && let Some(width) = self.vae.hidden.iter().find(|&&width| width < 3)
+        {
+            let leaves = if *width == 1 { "0 of one number" } else { "1 and -1 of two numbers, whatever they were" };
+            return Err(Error::input(format!(
+                "a hidden layer of width {width} is normalised by its own mean and variance, and that leaves {leaves}"
+            ))
+            .hint("--hidden 16, for example, or another --norm"));
+        }
         let what = match self.batch_size.min(rows) {
             _ if self.vae.norm != Norm::Batch => return Ok(()),
             1 => "hidden layers are normalised by the variance over the batch, and a batch of one row has none",

@@ -75,16 +75,19 @@ impl DataInfo {
         DataInfo { name: "unknown data".to_owned(), scale: 1.0, image: None, columns: None, condition: None }
     }
     /// Whether data are of this kind: their columns are the same by name, if both have names, and where a model was trained on numbers of
-    /// 8 bits, divided by 255, others have been divided too.
+    /// 8 bits, divided by 255, they are not such numbers undivided.
     ///
     /// # Errors
-    /// The first column with another name; the first value beyond [0, 1].
+    /// The first column with another name; the first value above 1 of whole numbers from 0 to 255.
     pub fn expect(&self, data: &Dataset) -> Result<()> {
+        let all = data.all();
         if self.scale != 1.0
-            && !data.all().is_bytes()
-            && let Some((position, col, value)) = data.all().first_outside(0.0, 1.0)
+            && !all.is_bytes()
+            && let Some((position, col, value)) = all.first_outside(0.0, 1.0)
+            && all.first_outside(0.0, 255.0).is_none()
+            && all.first_fractional().is_none()
         {
-            let row = data.all().id(position);
+            let row = all.id(position);
             let what = format!(
                 "row {row}, column {col} is {value}, and the model was trained on numbers of 8 bits, divided by 255"
             );

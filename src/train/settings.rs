@@ -179,14 +179,15 @@ impl Settings {
 
     /// Drops what cannot stand beside the choices of `over`.
     fn give_way(&mut self, over: &Settings) {
-        let other = |new: &Option<String>, own: &Option<String>| new.is_some() && new != own;
-        if other(&over.layer, &self.layer) {
+        let other = |new: &Option<String>, own: Option<&str>| new.is_some() && new.as_deref() != own;
+        // An activation alone asks for dense layers.
+        if other(&over.layer, self.layer.as_deref().or(self.activation.as_ref().map(|_| "dense"))) {
             self.activation = None;
         }
         if over.activation.is_some() {
             self.layer = None;
         }
-        if other(&over.optimizer, &self.optimizer) {
+        if other(&over.optimizer, self.optimizer.as_deref().or(Some("adam"))) {
             (self.betas, self.epsilon, self.momentum, self.nesterov, self.weight_decay) = Default::default();
         }
         if over.warmup_epochs.is_some() {

@@ -3,7 +3,7 @@
 //! The network is the model's; training's settings are the run's own, as are the optimizer's moments, which start anew.
 
 use super::{SavedModel, Settings, TrainConfig, Trainer};
-use crate::data::Dataset;
+use crate::data::{ConditionColumns, Dataset};
 use crate::error::{Error, Result};
 use crate::tensor::Exec;
 use std::path::Path;
@@ -40,10 +40,12 @@ impl Start {
     /// # Errors
     /// As [`SavedModel::load`].
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
+        Ok(Start { model: SavedModel::load(&path)?, source: Self::place(path) })
+    }
+    /// A path in words that hold in any folder.
+    pub fn place(path: impl AsRef<Path>) -> String {
         let path = path.as_ref();
-        let model = SavedModel::load(path)?;
-        let source = std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string();
-        Ok(Start { model, source })
+        std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
     }
     /// The model.
     pub fn model(&self) -> &SavedModel {
@@ -65,7 +67,6 @@ impl Start {
         let fixed = [
             ("preset", &settings.preset, &own.preset),
             ("init", &settings.init, &own.init),
-            ("condition", &settings.condition, &own.condition),
             ("output-bias", &settings.output_bias, &None),
         ];
         for (key, asked, has) in fixed {
@@ -75,6 +76,18 @@ impl Start {
                 .at(self.source.clone())
                 .hint(format!("leave {key} out: what starts from a trained model keeps its network and its numbers")));
         }
+        let names = |text: &String| -> Result<Vec<String>> {
+            Ok(text.parse::<ConditionColumns>()?.names().map(str::to_owned).collect())
+        };
+        if let Some(asked) = &settings.condition
+            && own.condition.as_ref().map(names).transpose()? != Some(names(asked).map_err(|e| e.at("condition"))?)
+        {
+            let has = own.condition.as_deref().unwrap_or("none");
+            return Err(Error::input(format!("condition is {asked}, and the model to start from has {has}"))
+                .at(self.source.clone())
+                .hint("leave condition out: what starts from a trained model keeps its network and its numbers"));
+        }
+        let settings = Settings { condition: None, ..settings };
         Ok(Settings { from: Some(self.source.clone()), ..own.merge(settings) })
     }
 
@@ -96,7 +109,10 @@ impl Start {
                 "{} gives its condition other labels, or numbers of another mean or deviation, than the model was trained with",
                 data.name()
             ))
-            .hint("start from a conditional model with rows that have the same labels, or train anew"));
+            .hint(
+                "a conditional model goes on with rows that have its labels; numbers are standardised by the rows that a run trains on, so \
+                 that they need the same data and --validation; or train anew",
+            ));
         }
         Ok(())
     }

@@ -72,6 +72,9 @@ fn pixels_as_larger_numbers_are_refused() {
     let ran = elbo(at, &format!("train bytes.npy {} --out r", TRAIN.replace("--quiet", ""))).ok();
     assert!(ran.stderr.contains("numbers of 8 bits, divided by 255"), "{}", ran.stderr);
     elbo(at, "evaluate r scaled.npy").ok();
+    // Means of a Gaussian may lie outside what it was trained on.
+    ndarray_npy::write_npy(at.join("beyond.npy"), &pixels.mapv(|x| f32::from(x) / 200.0 - 0.1)).unwrap();
+    elbo(at, "evaluate r beyond.npy").ok();
     refused(at, "evaluate r wide.npy", &["wide", "row 0, column 1 is 17", "divided by 255"]);
 }
 
@@ -123,6 +126,25 @@ fn exemplars_among_the_rows_are_told() {
             assert_eq!(ran.stderr.contains("exemplars of its prior"), told, "{verb} {args}: {}", ran.stderr);
         }
     }
+}
+
+#[test]
+fn numbers_taken_as_labels_stay_so_where_some_are_missing() {
+    let folder = folder();
+    let at = folder.path();
+    let cell = |row: usize| ["1", "2", "3", "NA"][row % 4];
+    let lines: Vec<String> = (0..60).map(|row| format!("{},{},{}", row % 7, row % 5, cell(row))).collect();
+    fs::write(at.join("t.csv"), format!("a,b,income\n{}\n", lines.join("\n"))).unwrap();
+    elbo(at, &format!("train t.csv {TRAIN} --condition income:labels --out r")).ok();
+    assert!(config(&at.join("r")).contains("condition = \"income:labels\""));
+    elbo(at, "train --resume r --epochs 2 --quiet").ok();
+    elbo(at, "evaluate r").ok();
+    for condition in ["", "--condition income:labels"] {
+        elbo(at, &format!("train t.csv --from r --epochs 1 --quiet {condition} --out from --overwrite")).ok();
+    }
+    refused(at, "train t.csv --from r --condition b", &["condition is b", "has income:labels"]);
+    refused(at, "train t.csv --from r --out r --overwrite", &["would replace the model that it starts from"]);
+    elbo(at, "train --resume from --from r --epochs 2 --quiet").ok();
 }
 
 #[test]

@@ -144,6 +144,8 @@ fn csv_with_names_quotes_blanks_and_windows_lines() {
     }
     let blanks = folder.load("blanks.csv", "a\n1\n\"2\"\n\n \n\n").unwrap();
     assert_eq!(blanks.all().to_array::<f32>(), array![[1.0], [2.0]], "at the end of a column they are no cells");
+    let inside = folder.load("inside.csv", "a\n\"1\n\"\n2\n\"\n3\"\n").unwrap();
+    assert_eq!(inside.all().to_array::<f32>(), array![[1.0], [2.0], [3.0]], "line feeds in quotes");
     let unended = folder.load("table.txt", "a\n1\n2").unwrap();
     assert_eq!(unended.all().to_array::<f32>(), array![[1.0], [2.0]]);
 }

@@ -240,6 +240,12 @@ fn what_contradicts_a_flag_gives_way() {
     assert_eq!(of("activation = \"gelu\"").vae.layer, Hidden::Dense(Activation::Gelu));
     assert_eq!(of("optimizer = \"sgd\"").optimizer.betas, OptimizerConfig::new(elbo::optim::OptimizerKind::Sgd).betas);
     assert_eq!(of("optimizer = \"adam\"").optimizer.betas, [0.8, 0.9], "the same choice");
+    let short = Settings::from_toml("activation = \"tanh\"\nbetas = [0.8, 0.9]").unwrap();
+    let same = short.merge(Settings::from_toml("layer = \"dense\"\noptimizer = \"adam\"").unwrap());
+    assert!(
+        same.activation.is_some() && same.betas.is_some(),
+        "what the file does not say is as it would be without: {same:?}"
+    );
     assert!(matches!(of("cycle-epochs = 2").beta, BetaSchedule::Cyclic { .. }));
     assert_eq!(with("cycle-epochs = 2").merge(Settings::from_toml("warmup-epochs = 1").unwrap()).cycle_epochs, None);
     for key in ["betas = [0.9, 0.99, 0.999]", "log-variance = [1]"] {

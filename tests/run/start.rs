@@ -105,6 +105,11 @@ fn what_does_not_fit_the_model_is_told() {
     fails(with("hidden = [12]"), &["encoder.0.weight", "[10, 36]", "[12, 36]", "layers"]);
     fails(with("latent = 2"), &["encoder.mean.weight", "[3, 10]", "[2, 10]"]);
     fails(with("norm = \"none\""), &["encoder.0.bias", "has none, and this one [10]"]);
+    let gated = scratch.path().join("gated");
+    whole(&small("layer = \"gated\"\nnorm = \"layer\""), &gated);
+    let of_gated = Start::load(&gated).unwrap();
+    let batch = further().merge(Settings::from_toml("norm = \"batch\"").unwrap());
+    fails(trainer(&of_gated, &batch, bars()), &["encoder.0.norm.running_mean", "has none"]);
     fails(with("likelihood = \"gaussian-learned\""), &["likelihood.log_variance", "has none"]);
     fails(with("layer = \"gated\""), &["encoder.0.weight", "[20, 36]"]);
     fails(with("init = \"he\""), &["init is he", "has glorot", "leave init out"]);

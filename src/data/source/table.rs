@@ -26,13 +26,13 @@ impl Table {
         // so that the reader's line is the one after the record; a carriage return before it is trimmed as a blank.
         let mut reader = ReaderBuilder::new()
             .flexible(true)
-            .trim(Trim::All)
+            .trim(Trim::Headers)
             .terminator(Terminator::Any(b'\n'))
             .from_reader(input.chain(b"\n".as_slice()));
         let header = reader.byte_headers().map_err(|e| damaged(&place, &e))?;
         let names: Vec<String> = header.iter().map(|n| String::from_utf8_lossy(n).into_owned()).collect();
         let at = |error: Error| error.at(place.clone());
-        if names.iter().any(|name| name.contains('\r')) {
+        if names.iter().any(|name| name.replace("\r\n", "").contains('\r')) {
             let error =
                 Error::input("a name in the first line has a carriage return in it, as if lines ended with that alone");
             return Err(at(error.hint("save the file with line feeds at the ends of its lines")));
@@ -60,14 +60,16 @@ impl Table {
     /// The next row that is not blank, checked for its length: `false` at the end. In a table of one column a blank line is an empty cell,
     /// but for those at the end.
     fn next(&mut self, record: &mut ByteRecord, row: usize) -> Result<bool> {
-        let mut blank = true;
+        let (mut blank, mut own) = (true, 0);
         while blank {
             if !self.reader.read_byte_record(record).map_err(|e| damaged(&self.place, &e))? {
                 return Ok(false);
             }
+            // Before blanks at the ends of fields go, line feeds in quotes among them.
+            own = 1 + record.iter().flatten().filter(|&&byte| byte == b'\n').count() as u64;
+            record.trim();
             blank = record.len() == 1 && record[0].is_empty();
         }
-        let own = 1 + record.iter().flatten().filter(|&&byte| byte == b'\n').count() as u64;
         let (before, after) = (self.line, self.reader.position().line());
         self.line = after;
         if self.names.len() == 1 && after > before + own {

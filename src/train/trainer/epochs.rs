@@ -200,7 +200,7 @@ impl Trainer {
         stats.value::<f32>(&self.estimator, self.final_beta())
     }
 
-    /// The weight of the last step, and so of what the model is trained for in the end. One step later a new cycle begins.
+    /// The weight of the last step, and so of what the model is trained for in the end.
     fn final_beta(&self) -> f64 {
         self.config.beta.beta()
     }
