@@ -305,10 +305,7 @@ pub(super) fn at(trainer: &Trainer) -> String {
 
 /// Where the data are, in words that hold in any folder: a known name, or an absolute path.
 pub(super) fn source(data: &str) -> String {
-    match std::path::absolute(data) {
-        Ok(path) if !KNOWN.contains(&data) => path.display().to_string(),
-        _ => data.to_owned(),
-    }
+    if KNOWN.contains(&data) { data.to_owned() } else { Start::place(data) }
 }
 
 /// A run does not replace the model that it starts from: its configuration could not repeat it.

@@ -3,7 +3,7 @@
 //! The network is the model's; training's settings are the run's own, as are the optimizer's moments, which start anew.
 
 use super::{SavedModel, Settings, TrainConfig, Trainer};
-use crate::data::{ConditionColumns, Dataset};
+use crate::data::{Condition, ConditionColumns, Dataset};
 use crate::error::{Error, Result};
 use crate::tensor::Exec;
 use std::path::Path;
@@ -62,11 +62,19 @@ impl Start {
     /// A preset, an initialisation, a bias of the output or a condition that the model does not have. Whether its tensors fit the other
     /// choices, [`trainer`](Self::trainer) finds.
     pub fn settings(&self, settings: Settings) -> Result<Settings> {
-        let condition = self.model.info.data.condition.as_ref().map(|condition| condition.columns().to_string());
+        let columns = self.model.info.data.condition.as_ref().map(Condition::columns);
+        // The same columns may be spelled in another way.
+        let same = |asked: &String| match (&columns, asked.parse::<ConditionColumns>()) {
+            (Some(own), Ok(asked)) => own.names().eq(asked.names()),
+            _ => false,
+        };
+        let settings = Settings { condition: settings.condition.filter(|asked| !same(asked)), ..settings };
+        let condition = columns.map(|columns| columns.to_string());
         let own = Settings { condition, ..Settings::from_network(self.model.vae.config()) };
         let fixed = [
             ("preset", &settings.preset, &own.preset),
             ("init", &settings.init, &own.init),
+            ("condition", &settings.condition, &own.condition),
             ("output-bias", &settings.output_bias, &None),
         ];
         for (key, asked, has) in fixed {
@@ -76,18 +84,6 @@ impl Start {
                 .at(self.source.clone())
                 .hint(format!("leave {key} out: what starts from a trained model keeps its network and its numbers")));
         }
-        let names = |text: &String| -> Result<Vec<String>> {
-            Ok(text.parse::<ConditionColumns>()?.names().map(str::to_owned).collect())
-        };
-        if let Some(asked) = &settings.condition
-            && own.condition.as_ref().map(names).transpose()? != Some(names(asked).map_err(|e| e.at("condition"))?)
-        {
-            let has = own.condition.as_deref().unwrap_or("none");
-            return Err(Error::input(format!("condition is {asked}, and the model to start from has {has}"))
-                .at(self.source.clone())
-                .hint("leave condition out: what starts from a trained model keeps its network and its numbers"));
-        }
-        let settings = Settings { condition: None, ..settings };
         Ok(Settings { from: Some(self.source.clone()), ..own.merge(settings) })
     }
 

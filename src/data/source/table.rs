@@ -116,7 +116,10 @@ impl Table {
         let found = if text.is_empty() { "is empty".to_owned() } else { format!("is {:?}{why}", start_of(&text)) };
         let (here, name) = (self.here(row), start_of(&self.names[col]));
         let error = Error::input(format!("{here}, column {col} ({name:?}) {found}"));
-        error.at(self.place.clone()).hint("each cell needs a finite number: fill it in, or remove the row; a column of text can be a condition (--condition), or goes")
+        error.at(self.place.clone()).hint(
+            "each cell needs a finite number: fill it in, or remove the row; a column of text can be a condition (--condition), or \
+             goes",
+        )
     }
 }
 
