@@ -34,31 +34,46 @@ pub trait Op<E: Element> {
     fn run<S: Simd<E = E>>(self, s: S) -> Self::Out;
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi2")]
-fn run_avx512<E: Element, O: Op<E>>(op: O) -> O::Out {
-    // SAFETY: this function is called only where these features were found.
-    op.run(unsafe { E::Avx512::assume() })
+/// A kernel compiled for each instruction set.
+///
+/// Methods, because the compiler divides a crate by modules and puts a method where its type is: the kernels of each file
+/// are a piece of work of their own, where functions of this module would be one piece with all of them.
+trait Compile<E: Element>: Op<E> + Sized {
+    /// # Safety
+    /// The processor must have these features.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi2")]
+    unsafe fn on_avx512(self) -> Self::Out {
+        // SAFETY: the caller's promise.
+        self.run(unsafe { E::Avx512::assume() })
+    }
+
+    /// # Safety
+    /// The processor must have these features.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma,bmi2")]
+    unsafe fn on_avx512_half(self) -> Self::Out {
+        // SAFETY: the caller's promise.
+        self.run(unsafe { E::Avx512::assume() })
+    }
+
+    /// # Safety
+    /// The processor must have these features.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,fma,bmi2")]
+    unsafe fn on_avx2(self) -> Self::Out {
+        // SAFETY: the caller's promise.
+        self.run(unsafe { E::Avx2::assume() })
+    }
+
+    #[inline(never)]
+    fn on_scalars<const FUSED: bool>(self) -> Self::Out {
+        // SAFETY: plain Rust needs no instruction set.
+        self.run(unsafe { Wide::<Scalars<E, FUSED>, 1>::assume() })
+    }
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma,bmi2")]
-fn run_avx512_half<O: Op<f32>>(op: O) -> O::Out {
-    // SAFETY: this function is called only where these features were found.
-    op.run(unsafe { <f32 as Element>::Avx512::assume() })
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma,bmi2")]
-fn run_avx2<E: Element, O: Op<E>>(op: O) -> O::Out {
-    // SAFETY: this function is called only where these features were found.
-    op.run(unsafe { E::Avx2::assume() })
-}
-
-fn run_portable<E: Element, O: Op<E>>(op: O) -> O::Out {
-    // SAFETY: plain Rust needs no instruction set.
-    op.run(unsafe { Wide::<Scalars<E, true>, 1>::assume() })
-}
+impl<E: Element, O: Op<E>> Compile<E> for O {}
 
 impl Isa {
     /// The portable twin: plain Rust with `mul_add`. Slow where the processor has no such instruction.
@@ -148,15 +163,14 @@ impl Isa {
         match self.0 {
             // SAFETY: values of these kinds are made only by `available`, which found the features.
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx512 => unsafe { run_avx512(op) },
+            Kind::Avx512 => unsafe { op.on_avx512() },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx2 => unsafe { run_avx2(op) },
+            Kind::Avx2 => unsafe { op.on_avx2() },
             #[cfg(not(target_arch = "x86_64"))]
             Kind::Avx512 | Kind::Avx2 => unreachable!("found on x86-64 only"),
-            Kind::Portable => run_portable(op),
-            // SAFETY: plain Rust needs no instruction set.
-            Kind::Foreign => op.run(unsafe { Wide::<Scalars<E, false>, 1>::assume() }),
+            Kind::Portable => op.on_scalars::<true>(),
+            Kind::Foreign => op.on_scalars::<false>(),
         }
     }
 
@@ -175,9 +189,9 @@ impl Isa {
         match self.0 {
             // SAFETY: as in `run`, and the feature of pairs was just found.
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx512 if self.has_half() => unsafe { run_avx512_half(op) },
+            Kind::Avx512 if self.has_half() => unsafe { op.on_avx512_half() },
             // The vectors of this kind would use instructions that are not there.
-            Kind::Avx512 => run_portable(op),
+            Kind::Avx512 => op.on_scalars::<true>(),
             _ => self.run(op),
         }
     }
@@ -187,13 +201,13 @@ impl Isa {
         match self.0 {
             // SAFETY: as in `run`.
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx512 => unsafe { run_avx512(op) },
+            Kind::Avx512 => unsafe { op.on_avx512() },
             // SAFETY: as in `run`.
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx2 => unsafe { run_avx2(op) },
+            Kind::Avx2 => unsafe { op.on_avx2() },
             #[cfg(not(target_arch = "x86_64"))]
             Kind::Avx512 | Kind::Avx2 => unreachable!("found on x86-64 only"),
-            Kind::Portable => run_portable(op),
+            Kind::Portable => op.on_scalars::<true>(),
             Kind::Foreign => unreachable!("the caller has asked for matrixmultiply"),
         }
     }

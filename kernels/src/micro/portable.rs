@@ -4,34 +4,48 @@
 use crate::simd::{Element, LANES};
 use crate::wide::Register;
 
+/// A function on lanes that is called where the baseline has no fused multiply-add, and written out in its callers elsewhere.
+/// There each lane's multiply-add is a call, no vectors come of it, and sixteen lanes written out at every use were half of the
+/// crate's code, and of the time to compile it.
+macro_rules! lanewise {
+    ($($function:tt)*) => {
+        #[cfg_attr(all(target_arch = "x86_64", not(target_feature = "fma")), inline(never))]
+        #[cfg_attr(not(all(target_arch = "x86_64", not(target_feature = "fma"))), inline(always))]
+        $($function)*
+    };
+}
+
 /// Sixteen scalars in an array.
 #[derive(Clone, Copy, Debug)]
 pub struct Scalars<E, const FUSED: bool>([E; LANES]);
 
 impl<E: Element, const FUSED: bool> Scalars<E, FUSED> {
-    #[inline(always)]
-    fn map(a: Self, f: impl Fn(E) -> E) -> Self {
-        Scalars(a.0.map(f))
-    }
-    #[inline(always)]
-    fn zip(a: Self, b: Self, f: impl Fn(E, E) -> E) -> Self {
-        let mut out = a.0;
-        for (o, y) in out.iter_mut().zip(b.0) {
-            *o = f(*o, y);
+    lanewise! {
+        fn map(a: Self, f: impl Fn(E) -> E) -> Self {
+            Scalars(a.0.map(f))
         }
-        Scalars(out)
+    }
+    lanewise! {
+        fn zip(a: Self, b: Self, f: impl Fn(E, E) -> E) -> Self {
+            let mut out = a.0;
+            for (o, y) in out.iter_mut().zip(b.0) {
+                *o = f(*o, y);
+            }
+            Scalars(out)
+        }
     }
     #[inline(always)]
     fn bits(a: Self, b: Self, f: impl Fn(u64, u64) -> u64) -> Self {
         Self::zip(a, b, |x, y| E::from_bits(f(x.to_bits(), y.to_bits())))
     }
-    #[inline(always)]
-    fn test(a: Self, b: Self, f: impl Fn(E, E) -> bool) -> [bool; LANES] {
-        let mut out = [false; LANES];
-        for (o, (x, y)) in out.iter_mut().zip(a.0.into_iter().zip(b.0)) {
-            *o = f(x, y);
+    lanewise! {
+        fn test(a: Self, b: Self, f: impl Fn(E, E) -> bool) -> [bool; LANES] {
+            let mut out = [false; LANES];
+            for (o, (x, y)) in out.iter_mut().zip(a.0.into_iter().zip(b.0)) {
+                *o = f(x, y);
+            }
+            out
         }
-        out
     }
 }
 
@@ -72,13 +86,14 @@ impl<E: Element, const FUSED: bool> Register for Scalars<E, FUSED> {
     unsafe fn div(a: Self, b: Self) -> Self {
         Self::zip(a, b, |x, y| x / y)
     }
-    #[inline(always)]
-    unsafe fn fma(a: Self, b: Self, c: Self) -> Self {
-        let mut out = c.0;
-        for i in 0..LANES {
-            out[i] = if FUSED { a.0[i].mul_add(b.0[i], c.0[i]) } else { a.0[i] * b.0[i] + c.0[i] };
+    lanewise! {
+        unsafe fn fma(a: Self, b: Self, c: Self) -> Self {
+            let mut out = c.0;
+            for i in 0..LANES {
+                out[i] = if FUSED { a.0[i].mul_add(b.0[i], c.0[i]) } else { a.0[i] * b.0[i] + c.0[i] };
+            }
+            Scalars(out)
         }
-        Scalars(out)
     }
     #[inline(always)]
     unsafe fn fnma(a: Self, b: Self, c: Self) -> Self {
@@ -109,23 +124,25 @@ impl<E: Element, const FUSED: bool> Register for Scalars<E, FUSED> {
     unsafe fn le(a: Self, b: Self) -> [bool; LANES] {
         Self::test(a, b, |x, y| x <= y)
     }
-    #[inline(always)]
-    unsafe fn select(m: [bool; LANES], yes: Self, no: Self) -> Self {
-        let mut out = no.0;
-        for i in 0..LANES {
-            if m[i] {
-                out[i] = yes.0[i];
+    lanewise! {
+        unsafe fn select(m: [bool; LANES], yes: Self, no: Self) -> Self {
+            let mut out = no.0;
+            for i in 0..LANES {
+                if m[i] {
+                    out[i] = yes.0[i];
+                }
             }
+            Scalars(out)
         }
-        Scalars(out)
     }
-    #[inline(always)]
-    unsafe fn nonzero(a: Self) -> u16 {
-        let mut bits = 0;
-        for i in 0..LANES {
-            bits |= u16::from(a.0[i] != E::ZERO) << i;
+    lanewise! {
+        unsafe fn nonzero(a: Self) -> u16 {
+            let mut bits = 0;
+            for i in 0..LANES {
+                bits |= u16::from(a.0[i] != E::ZERO) << i;
+            }
+            bits
         }
-        bits
     }
     #[inline(always)]
     unsafe fn and(a: Self, b: Self) -> Self {
