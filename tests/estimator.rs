@@ -101,6 +101,15 @@ fn checked_schedules_end_at_their_weight() {
                 assert_eq!(schedule.at(total - 1), 0.7, "{schedule:?} in {total}");
                 assert_eq!(warning.is_some(), schedule != asked);
                 assert_eq!(warning.is_some(), asked.at(total - 1) != 0.7);
+                // As many cycles as were asked for, or the most below that whose last has its weight.
+                let BetaSchedule::Cyclic { period: fitted, .. } = schedule else { panic!("{schedule:?}") };
+                let whole = |n: u64| BetaSchedule::Cyclic { beta: 0.7, period: total.div_ceil(n), ratio };
+                let wanted = (total as f64 / period as f64).round().max(1.0) as u64;
+                let most = (1..=wanted).rev().find(|n| whole(*n).at(total - 1) == 0.7);
+                assert!(
+                    schedule == asked || most.is_some_and(|n| fitted == total.div_ceil(n)),
+                    "{asked:?} in {total}: {fitted}"
+                );
             }
         }
     }

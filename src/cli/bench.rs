@@ -4,10 +4,12 @@ use super::console::{complain, count};
 use super::model::{describe, describe_network};
 use super::network::Network;
 use super::{Common, MemoryArgs};
+use crate::data::Dataset;
 use crate::error::Result;
 use crate::model::Vae;
-use crate::task::{self, StageTime};
-use crate::train::{Settings, WARNING};
+use crate::task::{self, BenchReport, StageTime};
+use crate::tensor::Exec;
+use crate::train::{Settings, TrainConfig, WARNING};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -71,11 +73,8 @@ pub struct Bench {
 }
 
 impl Bench {
-    pub(super) fn run(&self) -> Result<()> {
-        let begun = Instant::now();
-        let console = self.common.console();
-        let ex = self.common.exec()?;
-        let settings = Settings {
+    fn settings(&self) -> Settings {
+        Settings {
             data: Some(self.data.clone()),
             condition: self.condition.clone(),
             batch_size: self.batch_size,
@@ -87,7 +86,14 @@ impl Bench {
             penalty: self.penalty.clone(),
             seed: self.common.seed,
             ..self.network.settings()
-        };
+        }
+    }
+
+    pub(super) fn run(&self) -> Result<()> {
+        let begun = Instant::now();
+        let console = self.common.console();
+        let ex = self.common.exec()?;
+        let settings = self.settings();
         let data = settings.load_data_within(self.memory.memory)?;
         let (mut config, _) = settings.resolve(&data)?;
         if let Some(why) = config.fit_precision(ex.isa()) {
@@ -106,47 +112,9 @@ impl Bench {
             profile: self.profile,
         };
         let report = bench.run(&data, &ex)?;
-        let mut json = json!({
-            "samples_per_second": report.samples_per_second,
-            "slowest_epoch": report.spread.0,
-            "fastest_epoch": report.spread.1,
-            "gflops": report.gflops,
-            "peak_gflops": report.peak_gflops,
-            "peak_share": report.peak_share,
-            "first_step_seconds": report.first_step_seconds,
-            "threads": ex.threads(),
-            "threads_used": report.threads_used,
-            "cores": report.cores().map(|cores| cores.to_string()),
-            "core_round_trip_ns": report.core_round_trip_ns,
-            "batch_size": report.batch_size,
-            "preset": config.vae.preset,
-            "data": data.name(),
-            "rows": report.rows,
-            "streamed": data.all().rows().is_streamed(),
-            "epochs": report.epochs,
-            "dense": self.dense,
-            "isa": ex.isa().name(),
-            "precision": config.precision.to_string(),
-            "objective": config.objective.to_string(),
-            "samples": config.samples,
-            "penalty": config.penalty.map(|penalty| penalty.to_string()),
-        });
-        let mut text = format!(
-            "{:.0} examples/s (median of {} epochs, {:.0} to {:.0})\n{:.1} GFLOP/s, {:.1} % of a peak of {:.1} GFLOP/s\n\
-             {}, {} used, {}, {}, batches of {}",
-            report.samples_per_second,
-            report.epochs,
-            report.spread.0,
-            report.spread.1,
-            report.gflops,
-            100.0 * report.peak_share,
-            report.peak_gflops,
-            count(ex.threads(), "thread"),
-            report.threads_used,
-            ex.isa().name(),
-            config.precision,
-            report.batch_size
-        );
+        let mut json = to_json(&report, &config, &data, &ex);
+        json["dense"] = self.dense.into();
+        let mut text = text(&report, &config, &ex);
         if let (Some(cores), Some([before, after])) = (report.cores(), report.core_round_trip_ns) {
             text += &format!("\ncores {cores}: a round trip takes {before:.0} ns before the run, {after:.0} ns after");
         }
@@ -156,6 +124,52 @@ impl Bench {
         }
         console.report(&json, text)
     }
+}
+
+fn to_json(report: &BenchReport, config: &TrainConfig, data: &Dataset, ex: &Exec) -> serde_json::Value {
+    json!({
+        "samples_per_second": report.samples_per_second,
+        "slowest_epoch": report.spread.0,
+        "fastest_epoch": report.spread.1,
+        "gflops": report.gflops,
+        "peak_gflops": report.peak_gflops,
+        "peak_share": report.peak_share,
+        "first_step_seconds": report.first_step_seconds,
+        "threads": ex.threads(),
+        "threads_used": report.threads_used,
+        "cores": report.cores().map(|cores| cores.to_string()),
+        "core_round_trip_ns": report.core_round_trip_ns,
+        "batch_size": report.batch_size,
+        "preset": config.vae.preset,
+        "data": data.name(),
+        "rows": report.rows,
+        "streamed": data.all().rows().is_streamed(),
+        "epochs": report.epochs,
+        "isa": ex.isa().name(),
+        "precision": config.precision.to_string(),
+        "objective": config.objective.to_string(),
+        "samples": config.samples,
+        "penalty": config.penalty.map(|penalty| penalty.to_string()),
+    })
+}
+
+fn text(report: &BenchReport, config: &TrainConfig, ex: &Exec) -> String {
+    format!(
+        "{:.0} examples/s (median of {} epochs, {:.0} to {:.0})\n{:.1} GFLOP/s, {:.1} % of a peak of {:.1} GFLOP/s\n\
+         {}, {} used, {}, {}, batches of {}",
+        report.samples_per_second,
+        report.epochs,
+        report.spread.0,
+        report.spread.1,
+        report.gflops,
+        100.0 * report.peak_share,
+        report.peak_gflops,
+        count(ex.threads(), "thread"),
+        report.threads_used,
+        ex.isa().name(),
+        config.precision,
+        report.batch_size
+    )
 }
 
 fn stage_json(stage: &StageTime) -> serde_json::Value {

@@ -2,7 +2,7 @@
 
 use super::Common;
 use super::console::count;
-use super::model::{DataArgs, Subject};
+use super::model::{DataArgs, Rows, Subject};
 use crate::density::PosteriorKind;
 use crate::error::Result;
 use crate::estimator::ObjectiveKind;
@@ -74,18 +74,7 @@ impl Evaluate {
             (PosteriorKind::Diagonal, false) => Some(task::aggregate_posterior(&mut inference, &examples, seed)?),
             _ => None,
         };
-        let mut json = json!({
-            "neg_elbo": report.neg_elbo,
-            "reconstruction": report.reconstruction,
-            "kl": report.kl,
-            "kl_per_latent": report.kl_per_latent,
-            "active_units": report.active_units,
-            "rows": report.rows,
-            "data": rows.name,
-            "split": rows.split.name(),
-            "selected": info.selected,
-            "epoch": info.epoch,
-        });
+        let mut json = to_json(&report, &rows, info);
         if let Some(aggregate) = &aggregate {
             json["aggregate"] = json!({
                 "rows": aggregate.rows,
@@ -96,25 +85,8 @@ impl Evaluate {
                 "dimension_kl": aggregate.dimension_kl,
             });
         }
-        if !report.kl_by_level.is_empty() {
-            json["kl_by_level"] = json!(report.kl_by_level);
-        }
         if corruption != Corruption::None {
             json["corrupt"] = corruption.to_string().into();
-        }
-        if let Some(bound) = report.neg_bound {
-            json["neg_bound"] = bound.into();
-            json["bound"] = label(info).into();
-        }
-        if let Some(nll) = report.nll.last() {
-            json["nll"] = nll.nats.into();
-            json["nll_stderr"] = nll.stderr.into();
-            json["samples"] = nll.samples.into();
-            let bound = |n: &Nll| json!({ "samples": n.samples, "nll": n.nats, "nll_stderr": n.stderr });
-            json["bounds"] = report.nll.iter().map(bound).collect::<Value>();
-        }
-        if let Some(bits) = report.bits_per_dimension {
-            json["bits_per_dimension"] = bits.into();
         }
         let of_posteriors = match (&aggregate, config.posterior) {
             (None, posterior) if posterior != PosteriorKind::Diagonal => format!(
@@ -134,6 +106,39 @@ impl Evaluate {
 fn label(info: &ModelInfo) -> String {
     let kind: ObjectiveKind = info.settings.objective.as_deref().and_then(|o| o.parse().ok()).unwrap_or_default();
     kind.label(info.settings.samples.unwrap_or(1))
+}
+
+fn to_json(r: &EvaluationReport, rows: &Rows, info: &ModelInfo) -> Value {
+    let mut json = json!({
+        "neg_elbo": r.neg_elbo,
+        "reconstruction": r.reconstruction,
+        "kl": r.kl,
+        "kl_per_latent": r.kl_per_latent,
+        "active_units": r.active_units,
+        "rows": r.rows,
+        "data": rows.name,
+        "split": rows.split.name(),
+        "selected": info.selected,
+        "epoch": info.epoch,
+    });
+    if !r.kl_by_level.is_empty() {
+        json["kl_by_level"] = json!(r.kl_by_level);
+    }
+    if let Some(bound) = r.neg_bound {
+        json["neg_bound"] = bound.into();
+        json["bound"] = label(info).into();
+    }
+    if let Some(nll) = r.nll.last() {
+        json["nll"] = nll.nats.into();
+        json["nll_stderr"] = nll.stderr.into();
+        json["samples"] = nll.samples.into();
+        let bound = |n: &Nll| json!({ "samples": n.samples, "nll": n.nats, "nll_stderr": n.stderr });
+        json["bounds"] = r.nll.iter().map(bound).collect::<Value>();
+    }
+    if let Some(bits) = r.bits_per_dimension {
+        json["bits_per_dimension"] = bits.into();
+    }
+    json
 }
 
 fn text(r: &EvaluationReport, label: &str) -> String {

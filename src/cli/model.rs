@@ -34,16 +34,16 @@ pub struct Rows {
     pub split: Split,
     /// The rows.
     pub view: View,
-    /// What is to be said about how they are held.
-    note: Option<String>,
+    /// What is to be said about them.
+    notes: Vec<String>,
     /// Whether rows that the model was trained on are among them, as far as the data's name tells.
     own: bool,
 }
 
 impl Rows {
     fn of(data: &Dataset, split: Split) -> Result<Self> {
-        let note = data.note().map(str::to_owned);
-        Ok(Rows { view: data.split(split)?.clone(), split, name: data.name().to_owned(), note, own: false })
+        let notes = data.note().map(str::to_owned).into_iter().collect();
+        Ok(Rows { view: data.split(split)?.clone(), split, name: data.name().to_owned(), notes, own: false })
     }
 }
 
@@ -68,32 +68,45 @@ impl Subject {
     fn trained_with(&self) -> u64 {
         self.saved.info.settings.seed.unwrap_or_default()
     }
-    /// The data asked for, or those of the run, and of them the split asked for, or the default one. Training and
-    /// validation rows are told apart as the run did.
+    /// The data asked for, or those of the run, and of them the split asked for, or the default one. The run's own training
+    /// and validation rows are told apart as the run did.
     ///
     /// # Errors
     /// As [`load_beside`] and [`Dataset::with_condition`], and a split that the data do not have.
     pub fn rows(&self, args: &DataArgs) -> Result<Rows> {
         let mut data = self.data(args.data.as_deref(), args.memory)?;
         if matches!(args.split, Some(Split::Train | Split::Validation)) {
-            data = self.settings().split(data)?;
+            data = self.split(args.data.as_deref(), data)?;
         }
         let split = args.split.unwrap_or_else(|| data.default_split());
         let own = self.is_own(args.data.as_deref()) && matches!(split, Split::Train | Split::All);
         Ok(Rows { own, ..Rows::of(&data, split)? })
     }
-    /// Rows to learn from, those that the run set aside for validation among them, and the test rows; where there are none, a
-    /// fifth of the rows, by the seed.
+    /// Rows to learn from, those that the run set aside for validation among them, and the test rows. Where there are none, the
+    /// rows that the run set aside for validation, or else a fifth of the rows, by the seed: the encoder knows those of its own
+    /// data, which is said.
     ///
     /// # Errors
     /// As [`load_beside`] and [`Dataset::with_condition`], and data of fewer than two rows.
-    pub fn known_and_heldout(&self, data: Option<&str>, memory: MemoryArgs, seed: u64) -> Result<(Rows, Rows)> {
-        let data = self.data(data, memory)?;
+    pub fn known_and_heldout(&self, name: Option<&str>, memory: MemoryArgs, seed: u64) -> Result<(Rows, Rows)> {
+        let data = self.data(name, memory)?;
         if data.test().is_some() {
             return Ok((Rows::of(&data, Split::Train)?, Rows::of(&data, Split::Test)?));
         }
+        let data = self.split(name, data)?;
+        if data.validation().is_some() {
+            return Ok((Rows::of(&data, Split::Train)?, Rows::of(&data, Split::Validation)?));
+        }
         let data = data.with_validation(Validation::Fraction(0.2), seed)?;
-        Ok((Rows::of(&data, Split::Train)?, Rows::of(&data, Split::Validation)?))
+        let (mut known, heldout) = (Rows::of(&data, Split::Train)?, Rows::of(&data, Split::Validation)?);
+        if self.is_own(name) {
+            known.notes.push(
+                "note: the encoder was trained on the rows that are held out here, too; other rows, or a run with \
+                 --validation, tell what it makes of new ones"
+                    .to_owned(),
+            );
+        }
+        Ok((known, heldout))
     }
     /// The rows that a run learns from, without those that it sets aside for validation; of other data that are asked for, all
     /// that are not test rows.
@@ -102,7 +115,11 @@ impl Subject {
     /// As [`load_beside`] and [`Dataset::with_condition`].
     pub fn training_rows(&self, name: Option<&str>, memory: MemoryArgs) -> Result<Rows> {
         let data = self.data(name, memory)?;
-        Rows::of(&if self.is_own(name) { self.settings().split(data)? } else { data }, Split::Train)
+        Rows::of(&self.split(name, data)?, Split::Train)
+    }
+    /// The run's own data with its validation rows set aside; others as they are.
+    fn split(&self, name: Option<&str>, data: Dataset) -> Result<Dataset> {
+        if self.is_own(name) { self.settings().split(data) } else { Ok(data) }
     }
     fn settings(&self) -> &Settings {
         self.run.as_ref().unwrap_or(&self.saved.info.settings)
@@ -204,7 +221,7 @@ impl Subject {
             count(cols, "column"),
             streamed(&rows.view)
         ));
-        rows.note.iter().for_each(|note| console.say(note));
+        rows.notes.iter().for_each(|note| console.say(note));
         if rows.own && self.saved.vae.config().prior.is_exemplar() {
             console.say(
                 "note: rows that the model was trained on are exemplars of its prior, each one's own encoding among them: what is said of \

@@ -16,8 +16,8 @@ Examples:
   elbo probe runs/f mnist-full --few 100,1000
   elbo probe runs/f table.csv --labels labels.csv --json
 
-Classifiers learn on the training rows and are measured on the test rows; of one set without such, a
-fifth of the rows is held out by the seed. Two are fitted, on the posterior's means and on the rows:
+Classifiers learn on the training rows and are measured on the test rows; of one set without such, on
+those that the run set aside for validation, or else on a fifth of the rows by the seed. Two are fitted, on the posterior's means and on the rows:
 multinomial logistic regression on standardised columns (L2 penalty as scikit-learn's C = 1), to its
 optimum; and the vote of the nearest neighbours. Nothing of the model changes. The encoder of a
 conditional model sees the rows' own labels: what its latents know beside them is what can be found.

@@ -101,13 +101,15 @@ impl Reproduce {
         let beside = if data == table.data { String::new() } else { format!("-{}", stem(&data)) };
         let folder = format!("{}{beside}-seed{}", row.name, settings.seed.unwrap_or_default());
         let folder = self.out.join(table.name).join(folder);
-        if folder.exists() {
-            let data = self.data.as_deref().map(source);
-            let changes = Settings { data, epochs: settings.epochs, ..Settings::default() };
-            return RunFolder::resume(folder, &changes, self.memory.memory, ex);
-        }
         let loaded = settings.load_data_within(self.memory.memory)?;
         let (config, notes) = settings.resolve(&loaded)?;
+        if folder.exists() {
+            // All of the protocol, so that a run of another one is refused.
+            let protocol = Settings::from_config(&config, &loaded);
+            let changes = Settings { data: self.data.as_deref().map(source), ..protocol };
+            let resumed = RunFolder::resume_with(folder, &changes, loaded, ex);
+            return resumed.map_err(|e| e.within(format!("row {} of {}", row.name, table.name)));
+        }
         let trainer = Trainer::new(config, loaded, ex)?;
         let run = RunFolder::create(&Place::New(folder), &trainer, &source(&data))?;
         Ok((run, trainer, notes))

@@ -144,7 +144,8 @@ pub struct Train {
     /// Training rows to set aside for choosing the best epoch: a number (1000), a share (0.1), or the last ones (last:1000)
     #[arg(long, help_heading = "Training", value_name = "N")]
     validation: Option<String>,
-    /// Epochs without improvement on the validation split, after the KL's warm-up, after which training stops
+    /// Epochs without improvement on the validation split, after the warm-up of the KL's weight and capacity, after which
+    /// training stops
     #[arg(long, help_heading = "Training", value_name = "N")]
     patience: Option<u64>,
     #[command(flatten)]

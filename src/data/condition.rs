@@ -275,8 +275,19 @@ impl Condition {
         Ok(given)
     }
     /// Codes of `count` rows, (count, C), with what is [given](Self::parse) in all of them. Of the rest, labels go in turn, those of the
-    /// last column fastest, and numbers are at the training rows' mean.
+    /// last column fastest, and numbers are at the training rows' mean. Panics at a code that is no label's, or not finite.
     pub fn rows(&self, given: &[Option<f32>], count: usize) -> Array2<f32> {
+        for (field, code) in self.fields.iter().zip(given).filter_map(|(field, code)| Some((field, (*code)?))) {
+            let known = match field {
+                Field::Number { .. } => code.is_finite(),
+                Field::Labels { labels, .. } => (0..labels.len()).any(|label| label as f32 == code),
+            };
+            assert!(
+                known,
+                "{code} is no code of the condition's column {}: Condition::parse gives those",
+                field.column()
+            );
+        }
         let (mut out, mut codes) = (Array2::zeros((count, self.cols())), vec![0.0; self.fields.len()]);
         for (r, mut row) in out.rows_mut().into_iter().enumerate() {
             let mut turn = r;

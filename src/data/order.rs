@@ -77,11 +77,11 @@ impl Batches {
     /// # Errors
     /// No rows, or a batch of no rows.
     pub fn new(rows: usize, size: usize, noise: Noise) -> Result<Batches> {
-        if size == 0 {
-            return Err(Error::input("a batch needs at least one row"));
-        }
         if rows == 0 {
             return Err(Error::input("there are no rows to make batches of"));
+        }
+        if size == 0 {
+            return Err(Error::input("a batch needs at least one row"));
         }
         let mut order = vec![0; rows];
         identity(&mut order);

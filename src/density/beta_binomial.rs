@@ -9,8 +9,9 @@
 //! Each derivative lies within ±n. Value and derivatives are finite for every p and q of magnitude 1e4: where both are large
 //! it is the binomial of share σ(p − q), where both are small all is black or white.
 
-use super::special::{log_rising_by_factorial, sigmoid, softplus};
+use super::special::log_rising_by_factorial;
 use super::{Column, Domain, Numbers, level};
+use crate::tensor::logistic::{sigmoid, softplus};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 

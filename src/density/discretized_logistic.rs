@@ -11,8 +11,8 @@
 //! needed. As theirs, log-scales are bounded by −7 from below: under it the value does not depend on s. Value and derivatives
 //! are finite in f32 for every m and s of magnitude 1e4.
 
-use super::special::{sigmoid, softplus};
 use super::{Column, Domain, Numbers, level};
+use crate::tensor::logistic::{sigmoid, softplus};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 

@@ -99,8 +99,8 @@ pub trait Likelihood<F: Real>: Debug + Send + Sync {
     }
     /// Notes on which side of its kinks in η each element is, for a gradient checker.
     fn kinks(&self, _x: Mat<F>, _eta: Mat<F>, _sides: &mut Sides) {}
-    /// The optimum of a parameter that has a closed form, and is kept there: for a batch whose mean −log p(x|z) under `p`
-    /// is `reconstruction` nats per row.
+    /// The optimum of a parameter that has a closed form, and is kept there: for a batch whose mean −log p(x|z) under `p`,
+    /// with the objective's weight of each sample, is `reconstruction` nats per row.
     fn optimum(&self, _p: &Params<F>, _reconstruction: f64) -> Option<(Slot, F)> {
         None
     }

@@ -12,8 +12,9 @@
 //! magnitude 1e4 and ρ of magnitude 60; where μ and r both overflow, no value is. For r → ∞ it is the Poisson of mean μ.
 
 use super::poisson::draw;
-use super::special::{log_rising_by_factorial, sigmoid, softplus};
+use super::special::log_rising_by_factorial;
 use super::{Column, Domain, Learned, Numbers};
+use crate::tensor::logistic::{sigmoid, softplus};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::Gamma;

@@ -1,16 +1,5 @@
 //! The special functions that densities are made of, in f64 and without overflow.
 
-/// ln (1 + eˣ), exact to rounding for every x.
-pub fn softplus(x: f64) -> f64 {
-    x.max(0.0) + (-x.abs()).exp().ln_1p()
-}
-
-/// 1 / (1 + e⁻ˣ), to rounding in both tails.
-pub fn sigmoid(x: f64) -> f64 {
-    let e = (-x.abs()).exp();
-    (if x >= 0.0 { 1.0 } else { e }) / (1.0 + e)
-}
-
 /// ln x! for x ≥ 0.
 pub fn log_factorial(x: f64) -> f64 {
     log_rising(0.0, x).0
@@ -98,6 +87,7 @@ fn stirling(z: f64) -> (f64, f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tensor::logistic::{sigmoid, softplus};
 
     /// Products and sums, term by term.
     #[test]

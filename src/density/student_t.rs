@@ -9,8 +9,9 @@
 //!
 //! By way of u nothing overflows: value and derivatives are finite in f32 for every x, m and s of magnitude 1e4.
 
-use super::special::{log_rising, sigmoid, softplus};
+use super::special::log_rising;
 use super::{Column, Domain, Learned, Numbers};
+use crate::tensor::logistic::{sigmoid, softplus};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use std::f64::consts::{LN_2, PI};

@@ -10,8 +10,8 @@
 //! Finite where the negative binomial is.
 
 use super::negative_binomial::{self, DISPERSION};
-use super::special::{sigmoid, softplus};
 use super::{Column, Domain, Learned, Numbers};
+use crate::tensor::logistic::{sigmoid, softplus};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 

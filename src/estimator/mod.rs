@@ -58,6 +58,8 @@ pub struct Weights<F> {
     pub path: Vec<F>,
     /// By `log q(z | η)` at a fixed z, (n·k).
     pub score: Vec<F>,
+    /// `path · log_pz` and `path · log_qz`, (n·k): by the latents, and not by parameters of the prior. The way back makes them.
+    pub through: [Vec<F>; 2],
     /// By the KL of each latent, (n, L).
     pub kl: Buffer<F>,
 }
@@ -72,6 +74,7 @@ impl<F: Real> Weights<F> {
             log_qz: many(),
             path: many(),
             score: many(),
+            through: [many(), many()],
             kl: Buffer::new(rows, parts),
         }
     }
@@ -110,7 +113,7 @@ pub trait Estimator<F: Real>: Debug + Send + Sync {
     /// Whether its gradient is, on purpose, not that of its value. A checker then compares with the surrogate
     ///
     /// ```text
-    /// S = Σ log_px log p(x|z̄) + log_pz log p(z̄) + score log q(z̄|η) + path (log_px log p̄(x|z) + log_pz p̄(z) + log_qz log q̄(z))
+    /// S = Σ log_px log p(x|z̄) + log_pz log p(z̄) + score log q(z̄|η) + path (log_px log p̄(x|z) + log_pz log p̄(z) + log_qz log q̄(z))
     /// ```
     ///
     /// whose weights, and whatever has a bar, are frozen.

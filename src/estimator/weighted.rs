@@ -165,7 +165,12 @@ impl Weighted {
             _ if self.uniform() => mean(),
             Bound::Iwae | Bound::Piwae(_) => iwae(),
             Bound::Ciwae(share) => share * mean() + (1.0 - share) * iwae(),
-            Bound::Renyi(_) => iwae() / self.power(),
+            Bound::Renyi(_) => {
+                // Near α = 1 the logarithm of the mean power is small, and log Σ − log K would cancel.
+                let (a, mean) = (self.power(), mean());
+                let excess = (0..self.samples).map(|k| (a * (log_w(k) - mean)).exp_m1()).sum::<f64>() / samples;
+                if excess < 1.0 { mean + excess.ln_1p() / a } else { iwae() / a }
+            }
             Bound::Miwae(groups) => {
                 let size = self.samples / groups;
                 let sums = (0..groups).map(|g| self.log_sum(&log_w, g * size..(g + 1) * size));

@@ -29,8 +29,9 @@
 //!
 //! Each weight is used once for each sample, as on the way back, and in bf16 too as it is, not rounded. Z of Z' is found from the first latent on, by a forward pass each.
 
-use super::{PosteriorFlow, sigmoid, softplus};
+use super::PosteriorFlow;
 use crate::layer::{Activation, Cache, Dense, Gradient, InitScheme, Layer};
+use crate::tensor::logistic::{sigmoid, softplus};
 use crate::tensor::profile::{Stage, lap};
 use crate::tensor::{Buffer, Isa, Layout, Mask, Mat, MatMut, Params, Real, Slot};
 use elbo_kernels::activation;

@@ -63,13 +63,3 @@ pub trait PosteriorFlow<F: Real>: Debug + Send + Sync {
     /// What the gradient of a parameter is made from, if the parameter is the flow's own. `rows` are those of z.
     fn gradient<'a>(&self, slot: Slot, rows: usize, cache: &'a Cache<F>) -> Option<Gradient<'a, F>>;
 }
-
-/// log (1 + eˣ)
-fn softplus(x: f64) -> f64 {
-    x.max(0.0) + (-x.abs()).exp().ln_1p()
-}
-
-/// 1 / (1 + e⁻ˣ), with all digits of small values.
-fn sigmoid(x: f64) -> f64 {
-    if x < 0.0 { x.exp() / (1.0 + x.exp()) } else { 1.0 / (1.0 + (-x).exp()) }
-}

@@ -22,8 +22,9 @@
 //! The constraint has a pole at w = 0, where an encoder that knows nothing starts. So the encoder's w is what is added to a unit
 //! vector, step k's along latent k mod L: the same family, as a bias of the encoder's head would begin it. All but z and η is in f64.
 
-use super::{PosteriorFlow, sigmoid, softplus};
+use super::PosteriorFlow;
 use crate::layer::{Cache, Gradient};
+use crate::tensor::logistic::{sigmoid, softplus};
 use crate::tensor::profile::{Stage, lap};
 use crate::tensor::{Buffer, Isa, Mat, MatMut, Params, Real, Slot};
 

@@ -72,30 +72,35 @@ impl<'a> Surrogate<'a> {
     }
 
     pub fn value(&mut self, p: &Params<f64>) -> Value {
-        let (isa, vae, w, mut sides) = (Isa::default(), self.vae, &self.weights, Sides::default());
+        let (isa, vae, mut sides) = (Isa::default(), self.vae, Sides::default());
+        vae.encode(isa, p, &mut self.moving);
+        vae.sample(isa, p, &mut self.moving);
+        vae.decode(isa, &self.params, &mut self.moving);
+        vae.log_px(isa, &self.params, &mut self.moving);
+        vae.decode(isa, p, &mut self.fixed);
+        vae.log_px(isa, p, &mut self.fixed);
+        let [moving, fixed] = [&self.moving, &self.fixed].map(|b| &b.terms.log_px);
+        let w = &self.weights;
+        let mut sum = through(moving, &w.log_px, w) + direct(fixed, &w.log_px);
+        sum += self.prior(p, &mut sides);
+        sum += self.posterior(p);
+        vae.kinks(&self.moving, &mut sides);
+        vae.kinks(&self.fixed, &mut sides);
+        self.components.iter().for_each(|b| vae.kinks(b, &mut sides));
+        (sum, sides)
+    }
+
+    /// Of log p(z), and of log p of the levels below it.
+    fn prior(&mut self, p: &Params<f64>, sides: &mut Sides) -> f64 {
+        let (isa, vae, w) = (Isa::default(), self.vae, &self.weights);
         let (fixed, moving, out) = (&mut self.fixed, &mut self.moving, &mut self.log_prob);
-        let (n, many) = (fixed.rows, fixed.many());
-        let through = |term: &[f64], weights: &[f64]| -> f64 {
-            term.iter().zip(weights).zip(&w.path).map(|((term, weight), path)| path * weight * term).sum()
-        };
-        let direct = |term: &[f64], weights: &[f64]| term.iter().zip(weights).map(|(t, w)| t * w).sum::<f64>();
-
-        // log p of the levels below z, whose networks are of the generative one.
-        let below = |fixed: &mut Block<f64>, moving: &mut Block<f64>, out: &mut [f64]| {
-            vae.log_p_below(isa, &self.params, moving, out);
-            let sum = through(out, &w.log_pz);
-            vae.log_p_below(isa, p, fixed, out);
-            sum + direct(out, &w.log_pz)
-        };
-
-        vae.encode(isa, p, moving);
-        vae.sample(isa, p, moving);
-        vae.decode(isa, &self.params, moving);
-        vae.log_px(isa, &self.params, moving);
-        vae.decode(isa, p, fixed);
-        vae.log_px(isa, p, fixed);
-        let mut sum = through(&moving.terms.log_px, &w.log_px) + direct(&fixed.terms.log_px, &w.log_px);
+        let many = fixed.many();
+        let mut sum = 0.0;
         match vae.prior() {
+            ModelPrior::StandardNormal(normal) => {
+                normal.log_prob(isa, moving.z.rows(many), out);
+                sum += through(out, &w.log_pz, w);
+            }
             ModelPrior::Mixture(_) => {
                 let (Some(table), Some(here)) = (&self.table, &mut self.here) else {
                     unreachable!("a step encodes a mixture's components")
@@ -103,56 +108,67 @@ impl<'a> Surrogate<'a> {
                 vae.encode_components(isa, p, Par::Sequential, &mut self.components, Some(here));
                 let others = (self.others.as_slice(), moving.samples);
                 table.log_prob(isa, moving.z.rows(many), others, self.shares.rows_mut(many), out);
-                sum += through(out, &w.log_pz);
+                sum += through(out, &w.log_pz, w);
                 here.log_prob(isa, fixed.z.rows(many), others, self.shares.rows_mut(many), out);
                 sum += direct(out, &w.log_pz);
-                sum += below(fixed, moving, out);
             }
+            // What these say of log p(z) has that of the levels below it in it, or there are none.
             ModelPrior::Flow(_) => {
                 vae.log_densities(isa, &self.params, moving, None);
-                sum += through(&moving.terms.log_pz, &w.log_pz);
+                sum += through(&moving.terms.log_pz, &w.log_pz, w);
                 vae.log_densities(isa, p, fixed, None);
-                sum += direct(&fixed.terms.log_pz, &w.log_pz);
+                return sum + direct(&fixed.terms.log_pz, &w.log_pz);
             }
             ModelPrior::Conditional(conditional) => {
                 conditional.log_prob(moving.z.rows(many), fixed.rho(), out);
-                sum += through(out, &w.log_pz);
+                sum += through(out, &w.log_pz, w);
                 conditional.log_prob(fixed.z.rows(many), moving.rho(), out);
-                sum += direct(out, &w.log_pz);
+                return sum + direct(out, &w.log_pz);
             }
             ModelPrior::Stacked(_) => {
                 // The moving latents of all levels, and what both networks at the point say of them.
                 vae.log_densities(isa, p, moving, None);
                 let [log_p, log_q] = vae.log_densities_of_levels(isa, &self.params, moving, &mut self.levels);
-                vae.kinks(&self.levels, &mut sides);
-                sum += through(&log_p, &w.log_pz) - through(&log_q, &w.log_pz);
+                vae.kinks(&self.levels, sides);
+                sum += through(&log_p, &w.log_pz, w) - through(&log_q, &w.log_pz, w);
                 let [log_p, log_q] = vae.log_densities_of_levels(isa, p, fixed, &mut self.levels);
-                vae.kinks(&self.levels, &mut sides);
+                vae.kinks(&self.levels, sides);
                 // What is left out of the score of q(z|x) is left out of theirs.
                 let score = |i: usize| w.score[i] - w.path[i] * (w.log_qz[i] + w.log_pz[i]);
                 let score: Vec<f64> = (0..many).map(score).collect();
                 sum += direct(&log_p, &w.log_pz) + direct(&log_q, &score);
-                sum += below(fixed, moving, out);
-            }
-            ModelPrior::StandardNormal(normal) => {
-                normal.log_prob(isa, moving.z.rows(many), out);
-                sum += through(out, &w.log_pz);
-                sum += below(fixed, moving, out);
             }
         }
-        if vae.lower().is_none() {
-            vae.posterior().log_prob(isa, &self.params, moving.z.rows(many), fixed.eta.rows(n), out);
-            sum += through(out, &w.log_qz);
-            vae.posterior().log_prob(isa, p, fixed.z.rows(many), moving.eta.rows(n), out);
-            sum += direct(out, &w.score);
-        } else {
+        // Networks of the generative one, like the decoder.
+        vae.log_p_below(isa, &self.params, moving, out);
+        sum += through(out, &w.log_pz, w);
+        vae.log_p_below(isa, p, fixed, out);
+        sum + direct(out, &w.log_pz)
+    }
+
+    /// Of log q(z|x), and of log q of the levels below it.
+    fn posterior(&mut self, p: &Params<f64>) -> f64 {
+        let (isa, vae, w) = (Isa::default(), self.vae, &self.weights);
+        let (fixed, moving, out) = (&mut self.fixed, &mut self.moving, &mut self.log_prob);
+        if vae.lower().is_some() {
             // Both ways at once, which of levels below z have one weight.
             vae.log_densities(isa, p, moving, self.table.as_ref());
-            sum += direct(&moving.terms.log_qz, &w.score);
+            return direct(&moving.terms.log_qz, &w.score);
         }
-        vae.kinks(moving, &mut sides);
-        vae.kinks(fixed, &mut sides);
-        self.components.iter().for_each(|b| vae.kinks(b, &mut sides));
-        (sum, sides)
+        let (n, many) = (fixed.rows, fixed.many());
+        vae.posterior().log_prob(isa, &self.params, moving.z.rows(many), fixed.eta.rows(n), out);
+        let sum = through(out, &w.log_qz, w);
+        vae.posterior().log_prob(isa, p, fixed.z.rows(many), moving.eta.rows(n), out);
+        sum + direct(out, &w.score)
     }
+}
+
+/// What a term says through the latents, its weights on the path.
+fn through(term: &[f64], weights: &[f64], of: &Weights<f64>) -> f64 {
+    term.iter().zip(weights).zip(&of.path).map(|((term, weight), path)| path * weight * term).sum()
+}
+
+/// What it says at latents that stay.
+fn direct(term: &[f64], weights: &[f64]) -> f64 {
+    term.iter().zip(weights).map(|(t, w)| t * w).sum()
 }

@@ -25,13 +25,12 @@ pub fn parse_activation(text: &str) -> Result<Activation> {
     };
     let parameter = |default: f64| match number {
         None => Ok(default),
-        Some(n) => n.parse().ok().filter(|x: &f64| x.is_finite() && *x > 0.0).ok_or_else(|| {
-            Error::input(format!("{name} takes a positive number, not {n:?}")).hint(format!("{name}:{default}"))
-        }),
+        Some(n) => n.parse().map_err(|_| needs_positive(name, n, default)),
     };
+    let parametric = |activation| check_activation(activation).map(|()| activation);
     let activation = match name {
-        "leaky-relu" => return parameter(0.01).map(Activation::LeakyRelu),
-        "elu" => return parameter(1.0).map(Activation::Elu),
+        "leaky-relu" => return parametric(Activation::LeakyRelu(parameter(0.01)?)),
+        "elu" => return parametric(Activation::Elu(parameter(1.0)?)),
         "identity" => Activation::Identity,
         "relu" => Activation::Relu,
         "tanh" => Activation::Tanh,
@@ -44,6 +43,22 @@ pub fn parse_activation(text: &str) -> Result<Activation> {
         None => Ok(activation),
         Some(n) => Err(Error::input(format!("{name} takes no number, {n:?} was given")).hint(format!("write {name}"))),
     }
+}
+
+/// Whether an activation's number, if it has one, is positive.
+///
+/// # Errors
+/// When it is not.
+pub fn check_activation(activation: Activation) -> Result<()> {
+    match activation {
+        Activation::LeakyRelu(x) if !(x.is_finite() && x > 0.0) => Err(needs_positive("leaky-relu", x, 0.01)),
+        Activation::Elu(x) if !(x.is_finite() && x > 0.0) => Err(needs_positive("elu", x, 1.0)),
+        _ => Ok(()),
+    }
+}
+
+fn needs_positive(name: &str, found: impl std::fmt::Display, default: f64) -> Error {
+    Error::input(format!("{name} takes a positive number, not {found}")).hint(format!("{name}:{default}"))
 }
 
 /// The name of an activation, which [`parse_activation`] reads back to the same.

@@ -18,7 +18,7 @@ mod norm;
 mod parallel;
 mod residual;
 
-pub use activation::{ACTIVATIONS, activation_name, parse_activation};
+pub use activation::{ACTIVATIONS, activation_name, check_activation, parse_activation};
 pub(crate) use batch_norm::FEWEST_ROWS;
 pub use batch_norm::{BatchNorm, Meeting};
 pub use chain::Chain;

@@ -166,7 +166,7 @@ impl<F: Real> Block<F> {
     }
     /// The encoder's input, (n, D), or (n, D + C) of a conditional model.
     pub(super) fn seen(&self) -> Mat<'_, F> {
-        self.seen.as_ref().unwrap_or(&self.x).rows(self.rows)
+        encoder_input(&self.x, self.seen.as_ref(), self.rows)
     }
     /// Room for what the encoder sees of the examples, if they are corrupted.
     pub(super) fn see(&mut self, vae: &Vae, corruption: Corruption) {
@@ -194,4 +194,9 @@ impl<F: Real> Block<F> {
     pub fn many(&self) -> usize {
         self.rows * self.samples
     }
+}
+
+/// [`Block::seen`] by its fields, for where others of the block are written: the examples, or what is seen of them in their place.
+pub(super) fn encoder_input<'a, F: Real>(x: &'a Input<F>, seen: Option<&'a Input<F>>, rows: usize) -> Mat<'a, F> {
+    seen.unwrap_or(x).rows(rows)
 }

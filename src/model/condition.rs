@@ -79,8 +79,8 @@ pub(super) struct Given<F> {
     /// (n, C)
     c: Buffer<F>,
     /// [z | c], (n·k, L + C), and its gradient.
-    joined: Buffer<F>,
-    d_joined: Buffer<F>,
+    pub(super) joined: Buffer<F>,
+    pub(super) d_joined: Buffer<F>,
     /// The parameters ρ of p(z|c), (n, 2L), their gradient, and the network's memory, if there is one.
     rho: Buffer<F>,
     d_rho: Buffer<F>,
@@ -196,13 +196,14 @@ impl ConditionalPrior {
         let many = b.rows * b.samples;
         self.log_prob(b.z.rows(many), given.rho.rows(b.rows), &mut b.terms.log_pz[..many]);
     }
-    /// Adds to `dz` `weights.path` times the derivative of log p(z|c), and makes that by ρ `weights.log_pz` times it.
+    /// Adds to `dz` the derivative of log p(z|c) with its weight [through](crate::estimator::Weights::through) z, and makes that by ρ
+    /// `weights.log_pz` times it.
     pub(super) fn log_pz_grad<F: Real>(&self, b: &mut Block<F>) {
         let Some(given) = &mut b.given else { no_condition() };
         let (n, many) = (b.rows, b.rows * b.samples);
         let mut d_rho = given.d_rho.rows_mut(n);
         (0..n).for_each(|r| d_rho.row(r).fill(F::ZERO));
-        let weights = (&b.weights.path[..many], &b.weights.log_pz[..many]);
+        let weights = (&b.weights.through[0][..many], &b.weights.log_pz[..many]);
         self.density.log_prob_grad(b.z.rows(many), given.rho.rows(n), weights, b.dz.rows_mut(many), d_rho);
     }
     /// `out[i] = log p(z_i|c) − log q(z_i|η)` in nats, in f64 and from ε.
@@ -256,36 +257,23 @@ impl Vae {
             c.copy_from_slice(given.c.rows(n).row(i / k));
         }
     }
-    /// A [part](Layer::parts) of the decoder's half of the way back: with the first one, from `out` to `dz`.
-    pub(super) fn decoder_backward<F: Real>(&self, part: usize, isa: Isa, p: &Params<F>, b: &mut Block<F>) {
-        let (many, latent) = (b.many(), self.config().latent);
-        if self.decoder_backward_below(isa, p, b) {
-            return;
-        }
-        let Some(given) = &mut b.given else {
-            let z = b.z.rows(many);
-            let dz = Some(&mut b.dz);
-            return self.decoder.backward_part(part, isa, p, z, &b.spent, &mut b.out, dz, &mut b.decoder);
-        };
-        let (z, dz) = (given.joined.rows(many), &mut given.d_joined);
-        self.decoder.backward_part(part, isa, p, z, &b.spent, &mut b.out, Some(dz), &mut b.decoder);
-        if part > 0 {
-            return;
-        }
-        for i in 0..many {
-            b.dz.rows_mut(many).row(i).copy_from_slice(&given.d_joined.rows(many).row(i)[..latent]);
-        }
-    }
 }
 
 impl<F: Real> Inference<'_, F> {
     /// Makes draws of N(0, I), (n, L), draws of the conditional prior: z becomes μ + e^{v/2} z of its row of `c`, (n, C).
-    /// Nothing happens where the prior is not conditional. Panics when there are not as many rows of both.
+    /// Nothing happens where the prior is not conditional. Panics when there are not as many rows of both, or other
+    /// numbers of columns than the model has.
     pub fn condition_draws(&self, z: &mut Array2<F>, c: ArrayView2<F>) {
         let (vae, p, isa) = (self.vae, self.params, self.ex.isa());
         let ModelPrior::Conditional(prior) = vae.prior() else { return };
-        assert!(c.nrows() == z.nrows(), "{} latents, {} conditions", z.nrows(), c.nrows());
-        let (mut b, latent) = (Block::new(vae, DRAWS, 1), vae.config().latent);
+        let (latent, condition) = (vae.config().latent, vae.config().condition);
+        assert!(
+            c.nrows() == z.nrows() && (z.ncols(), c.ncols()) == (latent, condition),
+            "latents {:?}, conditions {:?} of a model of {latent} and {condition}",
+            z.dim(),
+            c.dim()
+        );
+        let mut b = Block::new(vae, DRAWS, 1);
         for (mut z, c) in z.axis_chunks_iter_mut(Axis(0), DRAWS).zip(c.axis_chunks_iter(Axis(0), DRAWS)) {
             b.rows = c.nrows();
             if let Some(given) = &mut b.given {

@@ -2,7 +2,7 @@
 
 use crate::density::{LikelihoodKind, LowerKind, PosteriorKind, PriorKind};
 use crate::error::{Error, Result};
-use crate::layer::{Activation, InitScheme};
+use crate::layer::{Activation, InitScheme, check_activation};
 
 /// How the posterior's mean and log-variance come out of the encoder's last hidden layer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -246,8 +246,14 @@ impl VaeConfig {
     /// Whether a network can be built from it.
     ///
     /// # Errors
-    /// Widths of 0, a likelihood's number out of range, or more parameters than any memory holds.
+    /// Widths of 0, a number of the likelihood or the activation out of range, a preset that there is not, what cannot be combined,
+    /// or more parameters than any memory holds.
     pub fn check(&self) -> Result<()> {
+        // Files know both by name.
+        Preset::named(self.preset)?;
+        if let Hidden::Dense(activation) = self.layer {
+            check_activation(activation)?;
+        }
         self.likelihood.check()?;
         self.prior.check()?;
         if !(0.0..1.0).contains(&self.dropout) {

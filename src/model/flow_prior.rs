@@ -14,9 +14,9 @@
 //! KL(q ‖ p) ≈ 1/32 Σ_s log q(z_s|x) − log p(z_s),  z_s = T(ε_s; η)
 //! ```
 //!
-//! sixteen normal draws and their negatives, scaled so that each latent has a mean square of exactly 1. So all that is
-//! quadratic in ε is exact: it is the closed form while the flow is the identity, and later an estimate of how far it is
-//! from that, which is neither an upper bound nor a lower one.
+//! sixteen normal draws and their negatives, scaled so that each latent has a mean square of exactly 1. So what is linear in ε
+//! is exact, and the square of each latent, but not the product of two: it is the closed form of a diagonal posterior while the
+//! flow is the identity, and later an estimate of how far it is from that, which is neither an upper bound nor a lower one.
 
 use super::{Block, PriorTable, Vae, VaeConfig};
 use crate::flow::CouplingFlow;

@@ -2,7 +2,8 @@
 //! once; its draws go through the decoder a few at a time, and what they say is summed up as they come, so memory does not
 //! depend on their number.
 
-use super::infer::{Rows, Work, row_kl, sweep};
+use super::infer::row_kl;
+use super::sweep::{Rows, Work, sweep};
 use super::{Block, Draw, Inference, ModelPrior, PriorTable, Score, Vae};
 use crate::estimator::ImportanceBounds;
 use crate::tensor::profile::{Stage, lap, start};

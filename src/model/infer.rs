@@ -1,21 +1,22 @@
 //! A trained model at work: encode, decode and score, in blocks of rows on every thread.
 
 use super::importance::Sampled;
-use super::threads_used;
+use super::sweep::{Rows, sweep};
 use super::{Block, Corruption, Draw, FlowSampler, ModelPrior, PriorSampler, PriorTable, StackedSampler, Stats, Vae};
+use crate::error::{Error, Result};
 use crate::estimator::Estimator;
-use crate::tensor::{Exec, Isa, Par, Params, Precision, Real};
-use elbo_kernels::par::for_each_mut;
+use crate::tensor::{Exec, Isa, Params, Precision, Real};
 use ndarray::{Array2, ArrayView2, ArrayViewMut1, ArrayViewMut2};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 /// Rows of a block, as in training.
 const BLOCK_ROWS: usize = 64;
 
-/// What a row costs under the model, at the posterior's mean: −ELBO = reconstruction + KL, in nats.
+/// What a row costs under the model, in nats: reconstruction + KL. Over draws of the posterior that is −ELBO. At its mean, a
+/// function of the row alone, it is a figure to compare rows by, and no bound.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Score {
-    /// −log p(x | z), in nats.
+    /// −log p(x | z), in nats: at the posterior's mean, or the mean over draws.
     pub reconstruction: f64,
     /// KL(q(z|x) ‖ p(z)), in nats, of all levels that there are. Without draws, [an upper bound](crate::density::Components::kl_bound) on it of a mixture prior, and
     /// an estimate of a [flow](super::FlowPrior) or of more stochastic layers, [above](super::StackedPrior) z or
@@ -65,75 +66,11 @@ impl Seen {
     }
 }
 
-/// A sweep over rows: how many, how they fall into blocks, what each costs in multiplications and additions, and what
-/// ends it early.
-#[derive(Clone, Copy)]
-pub(super) struct Rows<'s> {
-    pub count: usize,
-    /// The most rows of a block, and what their number is a multiple of.
-    pub block: usize,
-    pub unit: usize,
-    pub flops: f64,
-    pub stop: Option<&'s AtomicBool>,
-}
-
-/// What one thread of a sweep works in: memory for a block of rows.
-pub(super) trait Work: Send {
-    /// Tells it the rows of its next block.
-    fn set_rows(&mut self, rows: usize);
-}
-
-impl<F: Real> Work for Block<F> {
-    fn set_rows(&mut self, rows: usize) {
-        self.rows = rows;
-    }
-}
-
-/// Calls `pass` for each block of each chunk of rows, on every thread that the work is worth, then `done` for each in
-/// order. Little work never enters the pool, which takes longer than a row.
-pub(super) fn sweep<B: Work>(
-    ex: &Exec,
-    blocks: &mut [B],
-    rows: Rows<'_>,
-    pass: impl Fn(usize, &mut B) + Sync,
-    done: impl FnMut(usize, &B) + Send,
-) {
-    let most = rows.count.div_ceil(rows.unit).min(blocks.len());
-    match threads_used(rows.flops * rows.count as f64, ex.threads(), most) {
-        1 => chunks(Par::Sequential, &mut blocks[..1], rows, pass, done),
-        n => ex.install(|| chunks(ex.par(), &mut blocks[..n], rows, &pass, done)),
-    }
-}
-
-/// A sweep's chunks: as many rows as the blocks hold, or an equal share of the last ones in each.
-fn chunks<B: Work>(
-    par: Par,
-    blocks: &mut [B],
-    rows: Rows<'_>,
-    pass: impl Fn(usize, &mut B) + Sync,
-    mut done: impl FnMut(usize, &B),
-) {
-    for start in (0..rows.count).step_by(blocks.len() * rows.block) {
-        if rows.stop.is_some_and(|stop| stop.load(Ordering::Relaxed)) {
-            return;
-        }
-        let left = rows.count - start;
-        let share = left.div_ceil(blocks.len()).next_multiple_of(rows.unit).min(rows.block);
-        let first = |i: usize| start + i * share;
-        for (i, b) in blocks.iter_mut().enumerate() {
-            b.set_rows(rows.count.saturating_sub(first(i)).min(share));
-        }
-        let used = left.div_ceil(share).min(blocks.len());
-        for_each_mut(par, &mut blocks[..used], |i, b| pass(first(i), b));
-        for (i, b) in blocks[..used].iter().enumerate() {
-            done(first(i), b);
-        }
-    }
-}
-
 impl<'m, F: Real> Inference<'m, F> {
-    /// Memory for the threads of `ex`.
+    /// Memory for the threads of `ex`, and the components of a mixture prior. Make one and keep it: a program that does so for as
+    /// long as it runs lends it a model that lives as long (`Box::leak`). Panics when the parameters are not the network's.
     pub fn new(vae: &'m Vae, params: &'m Params<F>, ex: &'m Exec) -> Self {
+        assert!(params.layout() == vae.layout(), "the parameters are those of another network");
         let block = || {
             let mut block = Block::new(vae, BLOCK_ROWS, 1);
             // A product in bf16 would not use them.
@@ -163,10 +100,21 @@ impl<'m, F: Real> Inference<'m, F> {
         self.table = Some(self.vae.exemplar_table(self.params, means));
         self
     }
-    /// Panics where a prior of exemplars has been given none; encoding and decoding do without.
+    /// Whether p(z) is known: a prior of exemplars has been given them. Encoding and decoding do without.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn check_prior(&self) -> Result<()> {
+        let prior = self.vae.config().prior;
+        match self.table.is_none() && prior.is_exemplar() {
+            false => Ok(()),
+            true => Err(Error::input(format!("the exemplars of the prior {prior} are missing"))
+                .hint("Trainer::trained() is the network with them; Vae::with_exemplars gives it others")),
+        }
+    }
+    /// The same for callers whose own has asked. Panics where it is not.
     pub(super) fn check_exemplars(&self) {
-        let missing = self.table.is_none() && self.vae.config().prior.is_exemplar();
-        assert!(!missing, "the exemplars of {} are missing: Vae::with_exemplars", self.vae.config().prior);
+        self.check_prior().unwrap_or_else(|e| panic!("{e}"));
     }
 
     /// Leaves a sweep over rows unfinished once `stop` is set; its caller looks whether that has happened.
@@ -227,20 +175,55 @@ impl<'m, F: Real> Inference<'m, F> {
         fill: &(impl Fn(usize, &mut [F]) + Sync),
         mut out: impl FnMut(usize, &[F], &[F]) + Send,
     ) {
-        let (vae, p, isa) = (self.vae, self.params, self.ex.isa());
-        let seen = self.seen;
+        let vae = self.vae;
+        self.encode_blocks(rows, fill, |first, b| {
+            for r in 0..b.rows {
+                let (mean, log_variance) = vae.marginals_of(b, r);
+                out(first + r, mean, log_variance);
+            }
+        });
+    }
+
+    /// Encodes rows as [`encode`](Self::encode), and gives `out(r, shift)` how far each row's posterior mean lies from its prior's,
+    /// in the prior's standard deviations: the mean itself, unless the prior follows a condition.
+    pub fn shifts(
+        &mut self,
+        rows: usize,
+        fill: &(impl Fn(usize, &mut [F]) + Sync),
+        mut out: impl FnMut(usize, &[F]) + Send,
+    ) {
+        let vae = self.vae;
+        let mut shift = vec![F::ZERO; vae.config().latent];
+        self.encode_blocks(rows, fill, |first, b| {
+            for r in 0..b.rows {
+                let (mean, _) = vae.marginals_of(b, r);
+                let ModelPrior::Conditional(_) = vae.prior() else {
+                    out(first + r, mean);
+                    continue;
+                };
+                let (of, log_variance) = b.rho().row(r).split_at(shift.len());
+                for (shift, ((q, p), v)) in shift.iter_mut().zip(mean.iter().zip(of).zip(log_variance)) {
+                    *shift = F::from_f64((q.to_f64() - p.to_f64()) * (-0.5 * v.to_f64()).exp());
+                }
+                out(first + r, &shift);
+            }
+        });
+    }
+
+    fn encode_blocks(
+        &mut self,
+        rows: usize,
+        fill: &(impl Fn(usize, &mut [F]) + Sync),
+        done: impl FnMut(usize, &Block<F>) + Send,
+    ) {
+        let (vae, p, isa, seen) = (self.vae, self.params, self.ex.isa(), self.seen);
         let pass = |first, b: &mut Block<F>| {
             seen.load(isa, b, first, fill);
             vae.encode_z(isa, p, b);
             vae.marginals(isa, p, b);
         };
         let rows = self.rows(rows, 1);
-        sweep(self.ex, &mut self.blocks, rows, pass, |first, b| {
-            for r in 0..b.rows {
-                let (mean, log_variance) = vae.marginals_of(b, r);
-                out(first + r, mean, log_variance);
-            }
-        });
+        sweep(self.ex, &mut self.blocks, rows, pass, done);
     }
 
     /// The posterior's mean of each row: `x` is (n, D), or [x | c] of a conditional model, `means` (n, L). Panics when the

@@ -136,16 +136,15 @@ impl Vae {
         for i in 0..many {
             let path = w.path[i];
             dz.row(i).iter_mut().for_each(|dz| *dz = path * *dz);
-            w.log_qz[i] = path * w.log_qz[i];
-            // From here on the prior's weight through z: its own parameters still want the other.
-            w.path[i] = path * w.log_pz[i];
+            w.through[0][i] = path * w.log_pz[i];
+            w.through[1][i] = path * w.log_qz[i];
         }
         self.prior.path_grad(isa, p, b, table);
         self.posterior_grad_below(isa, p, b);
         let (eta, eps) = (b.eta.rows(n), b.eps.rows(many));
         let mut d_eta = b.d_eta.rows_mut(n);
         (0..n).for_each(|r| d_eta.row(r).fill(F::ZERO));
-        let (dz, weights) = (b.dz.rows_mut(many), [&b.weights.log_qz[..], &b.weights.score[..]]);
+        let (dz, weights) = (b.dz.rows_mut(many), [&b.weights.through[1][..], &b.weights.score[..]]);
         self.posterior.sampled_grad(isa, p, eta, eps, dz, weights, d_eta, &mut b.posterior);
     }
 }

@@ -11,8 +11,11 @@
 
 use super::condition::ConditionalPrior;
 use super::vae::Chained;
-use super::{Block, FlowPrior, MixturePrior, ModelPosterior, PriorTable, StackedPrior, Vae, VaeConfig};
-use crate::density::{Prior, StandardNormal};
+use super::{
+    Block, FlowPrior, FlowSampler, Lower, MixturePrior, ModelPosterior, PriorTable, StackedPrior, StackedSampler, Vae,
+    VaeConfig,
+};
+use crate::density::{Components, Exemplars, Prior, StandardNormal};
 use crate::layer::{Gradient, Sides};
 use crate::tensor::{Isa, Layout, Params, Real, Slot};
 use rand_chacha::ChaCha8Rng;
@@ -71,16 +74,18 @@ impl ModelPrior {
             ModelPrior::StandardNormal(_) | ModelPrior::Mixture(_) | ModelPrior::Conditional(_) => {}
         }
     }
-    /// The rest of the way, once `dz` and `weights.path`, the prior's weight through z, have been multiplied by the path: adds to `dz`.
+    /// The rest of the way, with the weights [through](crate::estimator::Weights::through) z, once `dz` has been multiplied by the
+    /// path: adds to `dz`.
     pub(super) fn path_grad<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>, table: Option<&PriorTable<F>>) {
         let (many, w) = (b.many(), &b.weights);
+        let [prior, posterior] = &w.through;
         let (z, dz) = (b.z.rows(many), b.dz.rows_mut(many));
         match self {
-            ModelPrior::StandardNormal(normal) => normal.log_prob_grad(isa, z, &w.path, dz),
-            ModelPrior::Mixture(_) => PriorTable::of(table).log_prob_grad(isa, z, b.shares.rows(many), &w.path, dz),
+            ModelPrior::StandardNormal(normal) => normal.log_prob_grad(isa, z, prior, dz),
+            ModelPrior::Mixture(_) => PriorTable::of(table).log_prob_grad(isa, z, b.shares.rows(many), prior, dz),
             ModelPrior::Flow(_) => {}
             ModelPrior::Stacked(stacked) => {
-                stacked.encoders_grad(isa, p, &w.path[..many], [&w.log_qz, &w.score], z, dz, &mut b.levels);
+                stacked.encoders_grad(isa, p, &prior[..many], [posterior, &w.score], z, dz, &mut b.levels);
             }
             ModelPrior::Conditional(conditional) => conditional.log_pz_grad(b),
         }
@@ -149,6 +154,42 @@ impl ModelPrior {
     }
 }
 
+/// Draws from a model's prior.
+#[derive(Clone, Debug)]
+pub enum PriorSampler<'m, F> {
+    /// N(0, I).
+    StandardNormal,
+    /// A mixture, its components as they are.
+    Mixture(Components<F>),
+    /// N(0, I) through a flow's inverse.
+    Flow(FlowSampler<'m, F>),
+    /// Around the exemplars.
+    Exemplars(Exemplars<F>),
+    /// N(0, I) through decoders, from the top level down.
+    Stacked(StackedSampler<'m, F>),
+}
+
+impl<F: Real> PriorSampler<'_, F> {
+    /// One draw of z.
+    pub fn sample(&self, rng: &mut ChaCha8Rng, out: &mut [F]) {
+        self.sample_at(1.0, rng, out);
+    }
+    /// One draw with deviations multiplied by a temperature: z = μ + T σ ε, of the same noise at every T; of a flow,
+    /// z = f⁻¹(T ε); of more stochastic layers, at each of them.
+    pub fn sample_at(&self, temperature: f64, rng: &mut ChaCha8Rng, out: &mut [F]) {
+        match self {
+            PriorSampler::StandardNormal => {
+                StandardNormal::new(out.len()).sample(rng, out);
+                out.iter_mut().for_each(|z| *z = F::from_f64(temperature * z.to_f64()));
+            }
+            PriorSampler::Mixture(components) => components.sample_at(temperature, rng, out),
+            PriorSampler::Flow(flow) => flow.sample_at(temperature, rng, out),
+            PriorSampler::Exemplars(exemplars) => exemplars.sample_at(temperature, rng, out),
+            PriorSampler::Stacked(stacked) => stacked.sample_at(temperature, rng, out),
+        }
+    }
+}
+
 impl Vae {
     /// p(z).
     pub fn prior(&self) -> &ModelPrior {
@@ -165,5 +206,10 @@ impl Vae {
     /// p(z), where it has more stochastic layers.
     pub fn stacked_prior(&self) -> Option<&StackedPrior> {
         if let ModelPrior::Stacked(stacked) = &self.prior { Some(stacked) } else { None }
+    }
+    /// Parts of a row's KL: its latents, where there is a closed form; else that of z, and those of the levels below it.
+    pub fn kl_parts(&self) -> usize {
+        let below = self.lower().map_or(0, Lower::levels);
+        if self.config().closed_form() { self.config().latent } else { 1 + below }
     }
 }

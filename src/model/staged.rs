@@ -4,10 +4,11 @@
 //! x → encoder's part 0 ⊣ part 1 ⊣ … → η → z → decoder's part 0 ⊣ part 1 ⊣ … → log p(x|z)        and all the way back
 //! ```
 //!
-//! Each stage takes every block, on any thread, as far as the next meeting ⊣, where the columns of all blocks are summed. A batch of one
-//! row, as may be left at the end of an epoch, has no variance: it goes through at rest, by the running averages, and they
-//! stay what they are.
+//! Each stage takes every block, on any thread, as far as the next meeting ⊣, where the columns of all blocks are summed. A batch of
+//! very few rows, as may be left at the end of an epoch, has no variance that says anything: it goes through at rest, by the
+//! running averages, and they stay what they are.
 
+use super::block::encoder_input;
 use super::{Block, Draw, Norm, PriorTable, Vae, VaeConfig, Workspace, load};
 use crate::density::PriorKind;
 use crate::error::{Error, Result};
@@ -131,7 +132,7 @@ impl Vae {
     ) {
         let decoders = Layer::<F>::parts(&self.encoder) - 1;
         if stage <= decoders {
-            let x = b.seen.as_ref().unwrap_or(&b.x).rows(b.rows);
+            let x = encoder_input(&b.x, b.seen.as_ref(), b.rows);
             self.encoder.forward_part(stage, isa, p, x, &mut b.eta, &mut b.encoder);
         }
         if stage == decoders {
@@ -170,7 +171,7 @@ impl Vae {
                     self.latent_grad(isa, p, b, estimator, table);
                 }
                 if stage <= decoders {
-                    let x = b.seen.as_ref().unwrap_or(&b.x).rows(b.rows);
+                    let x = encoder_input(&b.x, b.seen.as_ref(), b.rows);
                     self.encoder.backward_part(stage, isa, p, x, &b.eta, &mut b.d_eta, None, &mut b.encoder);
                 }
                 if stage == 0 {

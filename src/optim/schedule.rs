@@ -6,7 +6,7 @@ use std::f64::consts::PI;
 use std::fmt;
 use std::str::FromStr;
 
-/// The learning rate's factor by step; it reads and prints as `constant`, `step:10,0.5`, `cosine`, `warmup:500`
+/// The learning rate's factor by step; it reads and prints as `constant`, `step:10,0.5`, `cosine`, `warmup:500`,
 /// `warmup-cosine:500` or `stages:3,0.72`.
 ///
 /// ```

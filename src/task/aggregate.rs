@@ -55,7 +55,7 @@ pub struct AggregatePosterior {
 ///
 /// # Errors
 /// A prior that follows a condition, for then there is no one p(z); posteriors that are no products over latents, of which q(z_j) is
-/// no such sum; no rows, or streamed rows that cannot be read.
+/// no such sum; no rows, or streamed rows that cannot be read; an exemplar prior without its exemplars.
 pub fn aggregate_posterior(
     inference: &mut Inference<'_, f32>,
     examples: &Examples,
@@ -63,6 +63,7 @@ pub fn aggregate_posterior(
 ) -> Result<AggregatePosterior> {
     let (rows, noise) = (examples.len(), Noise::new(seed));
     check_some(rows)?;
+    inference.check_prior()?;
     let posterior = inference.vae().config().posterior;
     if posterior != PosteriorKind::Diagonal {
         return Err(Error::input(format!("the posteriors are {posterior}, and these figures are of diagonal ones")));

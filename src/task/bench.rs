@@ -77,7 +77,8 @@ impl Bench {
         let loaded = self.begun.elapsed();
         let rows = data.train().len();
         if rows < 2 {
-            let error = Error::input("a bench needs two training rows, one of them to evaluate on, and there is one");
+            let error =
+                Error::input("a bench needs two training rows, one of them to evaluate on, and there are fewer");
             return Err(error.at(data.name()));
         }
         // As in training, a batch beyond the data is all of them, here but for one row.

@@ -49,13 +49,13 @@ pub struct EvaluationReport {
 }
 
 /// Evaluates a model on rows. `seed` is that of the draws of z; with the seed of training, the first three figures are
-/// those that training reported for the same rows.
+/// those that training reported for the same rows; of a model in bf16, with its [precision](crate::tensor::Params::with_precision).
 ///
 /// With `samples`, also estimates −log p(x) by importance sampling (Burda, Grosse and Salakhutdinov 2016, eq. 8): see
 /// [`Inference::importance`].
 ///
 /// # Errors
-/// No rows, no samples, or more than 2²⁰ of them; streamed rows that cannot be read.
+/// No rows, no samples, or more than 2²⁰ of them; streamed rows that cannot be read; an exemplar prior without its exemplars.
 pub fn evaluate(
     inference: &mut Inference<'_, f32>,
     examples: &Examples,
@@ -79,6 +79,7 @@ pub fn evaluate_trained(
 ) -> Result<EvaluationReport> {
     let rows = examples.len();
     check_some(rows)?;
+    inference.check_prior()?;
     samples.map_or(Ok(()), check_samples)?;
     let draw = |step| Draw { noise: Noise::new(seed), stream: Stream::Evaluate, step };
     let stats = if objective.is_elbo() {

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::model::Inference;
 use crate::nearest::unknown;
 use crate::tensor::Exec;
-use crate::train::{METRICS_FILE, MetricsLine, SavedModel, Settings};
+use crate::train::{LIKELIHOOD_FILE, METRICS_FILE, MetricsLine, SavedModel, Settings};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -272,12 +272,12 @@ pub struct Reached {
     pub samples: usize,
     /// Test rows.
     pub rows: usize,
-    /// Hours of training.
+    /// Hours of training; of an epoch that was interrupted, those of its last part.
     pub hours: f64,
+    /// The model's [digest](SavedModel::digest).
+    #[serde(default)]
+    pub digest: String,
 }
-
-/// The record's file in a run folder.
-pub const LIKELIHOOD_FILE: &str = "likelihood.jsonl";
 
 impl Reached {
     /// Measures a run's model on the test rows of its data, with `samples` importance samples a row, and records it. What is
@@ -289,8 +289,8 @@ impl Reached {
         let saved = SavedModel::load(folder)?;
         let settings = &saved.info.settings;
         let path = folder.join(LIKELIHOOD_FILE);
-        let done = Self::read(&path)?;
-        if let Some(found) = done.into_iter().find(|r| (r.epoch, r.samples) == (saved.info.epoch, samples)) {
+        let (done, digest) = (Self::read(&path)?, saved.digest());
+        if let Some(found) = done.into_iter().find(|r| (&r.digest, r.samples) == (&digest, samples)) {
             return Ok(found);
         }
         let seed = settings.seed.unwrap_or_default();
@@ -310,6 +310,7 @@ impl Reached {
             samples,
             rows: report.rows,
             hours: seconds / 3600.0,
+            digest,
         };
         reached.append(&path)?;
         Ok(reached)

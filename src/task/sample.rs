@@ -92,7 +92,7 @@ impl Sampling<'_> {
 /// begin with the same ones.
 ///
 /// # Errors
-/// No rows, or more than fit in memory.
+/// No rows, or more than fit in memory; an exemplar prior without its exemplars.
 pub fn sample_latents(inference: &Inference<'_, f32>, count: usize, seed: u64) -> Result<Array2<f32>> {
     sample_latents_by(inference, count, seed, &Sampling::default())
 }
@@ -111,6 +111,7 @@ pub fn sample_latents_by(
     let latent = inference.vae().config().latent;
     check_some(count)?;
     check_size(count, latent)?;
+    inference.check_prior()?;
     sampling.check()?;
     if let Some(other) = sampling.mixture.map(GaussianMixture::latent).filter(|other| *other != latent) {
         return Err(Error::input(format!("a mixture over {other} latents; the model has {latent}")));
@@ -136,6 +137,11 @@ fn check_condition(inference: &Inference<'_, f32>, count: usize, sampling: &Samp
     if found.unwrap_or((count, 0)) != expected {
         let what = format!("conditions of {:?} rows and columns, expected {expected:?}", found.unwrap_or((count, 0)));
         return Err(Error::input(what).hint("the model's Condition::rows makes them"));
+    }
+    if let Some(row) =
+        sampling.condition.and_then(|c| c.rows().into_iter().position(|c| c.iter().any(|x| !x.is_finite())))
+    {
+        return Err(Error::input(format!("the condition of row {row} is not finite")));
     }
     if config.conditional_prior && sampling.mixture.is_some() {
         return Err(Error::input("a mixture knows nothing of the condition that the prior follows")

@@ -10,7 +10,7 @@ use crate::tensor::{Noise, Stream};
 /// mean reconstruction of that many draws of z.
 ///
 /// # Errors
-/// No rows, no samples, or more than 2²⁰ of them; streamed rows that cannot be read; no `samples` of a model whose KL is only
+/// No rows, no samples, or more than 2²⁰ of them; streamed rows that cannot be read; an exemplar prior without its exemplars; no `samples` of a model whose KL is only
 /// known from draws.
 pub fn scores(
     inference: &mut Inference<'_, f32>,
@@ -19,6 +19,7 @@ pub fn scores(
 ) -> Result<Vec<Score>> {
     let rows = examples.len();
     check_some(rows)?;
+    inference.check_prior()?;
     let mut scores = Vec::with_capacity(rows);
     match samples {
         None if !inference.vae().config().kl_without_draws() => {
@@ -107,8 +108,8 @@ pub fn quantile(values: &[f64], q: f64) -> Result<f64> {
     let place = q * (sorted.len() - 1) as f64;
     let (below, part) = (place.floor() as usize, place.fract());
     let (low, high) = (sorted[below], sorted[(below + 1).min(sorted.len() - 1)]);
-    // Equal ends first: the difference of two infinities is not a number.
-    Ok(if low == high { low } else { low + part * (high - low) })
+    // Where nothing is between, nothing is taken of an infinite neighbour: 0 · ∞ is not a number, nor ∞ − ∞.
+    Ok(if part == 0.0 || low == high { low } else { low + part * (high - low) })
 }
 
 /// How many values lie above a threshold.

@@ -4,6 +4,7 @@ mod buffer;
 mod cores;
 mod exec;
 mod layout;
+pub(crate) mod logistic;
 mod mask;
 mod noise;
 mod params;

@@ -20,6 +20,7 @@ use std::sync::Arc;
 /// A model's parameters, with the copies of each weight that products need.
 #[derive(Clone, Debug)]
 pub struct Params<F> {
+    layout: Arc<Layout>,
     values: Slab<F>,
     statistics: Slab<F>,
     copies: Copies<F>,
@@ -65,6 +66,7 @@ impl<F: Real> Params<F> {
     /// Zeros.
     pub fn zeros(layout: &Layout) -> Self {
         Params {
+            layout: Arc::new(layout.clone()),
             values: Slab::zeros(layout),
             statistics: layout.statistics().map_or_else(Slab::default, Slab::zeros),
             copies: Copies::Full { transposed: Aligned::zeros(layout.copies_len().transposed) },
@@ -91,21 +93,22 @@ impl<F: Real> Params<F> {
         params.refresh(Par::Sequential);
         params
     }
-    /// The same values in the layout of another network with the same tensors; `own` is the layout that they have here.
+    /// The same values in the layout of another network with the same tensors.
     ///
     /// # Errors
     /// The first tensor that the other network does not have, or has in another shape, or has and these are without.
-    ///
-    /// # Panics
-    /// If `own` is another layout.
-    pub fn laid_out(&self, own: &Layout, to: &Layout) -> Result<Self> {
+    pub fn laid_out(&self, to: &Layout) -> Result<Self> {
         let mut out = Self::zeros(to);
-        move_slab(own, &self.values, to, &mut out.values)?;
+        move_slab(&self.layout, &self.values, to, &mut out.values)?;
         let none = Layout::new();
-        let [own, to] = [own, to].map(|layout| layout.statistics().unwrap_or(&none));
+        let [own, to] = [&self.layout, to].map(|layout| layout.statistics().unwrap_or(&none));
         move_slab(own, &self.statistics, to, &mut out.statistics)?;
         out.refresh(Par::Sequential);
         Ok(out)
+    }
+    /// The layout that they are of.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
     }
     /// The values.
     pub fn values(&self) -> &Slab<F> {
@@ -280,6 +283,7 @@ impl<F: Real> Params<F> {
     pub fn cast<G: Real>(&self) -> Params<G> {
         let len = self.tiles.transposed.end();
         let mut cast = Params {
+            layout: Arc::clone(&self.layout),
             values: self.values.cast(),
             statistics: self.statistics.cast(),
             copies: Copies::Full { transposed: Aligned::zeros(len) },
@@ -295,7 +299,7 @@ impl Params<f32> {
     /// The same values, with the operands of products rounded to `precision`.
     #[must_use]
     pub fn with_precision(self, precision: Precision) -> Self {
-        let Params { values, statistics, tiles, around, .. } = self;
+        let Params { layout, values, statistics, tiles, around, .. } = self;
         let copies = match precision {
             Precision::F32 => Copies::Full { transposed: Aligned::zeros(tiles.transposed.end()) },
             Precision::Bf16 => Copies::Half {
@@ -303,7 +307,7 @@ impl Params<f32> {
                 transposed: Aligned::zeros(tiles.transposed_pairs.end()),
             },
         };
-        let mut params = Params { values, statistics, copies, tiles, around };
+        let mut params = Params { layout, values, statistics, copies, tiles, around };
         params.refresh(Par::Sequential);
         params
     }

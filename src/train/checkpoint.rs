@@ -156,7 +156,9 @@ impl Checkpoint {
         let (old, new) = (self.metadata.settings.to_json(), settings.to_json());
         let same_length = old.get("epochs") == new.get("epochs");
         for key in Settings::keys().iter().map(String::as_str) {
-            let free = FREE.contains(&key) || (!same_length && FITTED.contains(&key));
+            // A run in bf16 may have to go on in f32, which its configuration then says before its next checkpoint does.
+            let fallen = key == "precision" && new.get(key).and_then(Value::as_str) == Some("f32");
+            let free = FREE.contains(&key) || (!same_length && FITTED.contains(&key)) || fallen;
             if !free && old.get(key) != new.get(key) {
                 let show = |value: Option<&Value>| value.map_or("not set".to_owned(), Value::to_string);
                 let what = format!(

@@ -34,8 +34,8 @@ impl Collapse {
     pub fn find(trainer: &Trainer, report: &EpochReport) -> Option<Collapse> {
         let (config, data) = (trainer.config(), trainer.data());
         let rows = data.test().or(data.validation()).unwrap_or(data.train()).len();
-        let rising = config.capacity.is_some_and(|capacity| capacity.at(report.step) < capacity.nats);
-        let early = report.step < LEAST_STEPS || report.beta < config.beta.beta() || rising;
+        let rising = report.step < config.warmup() || report.beta < config.beta.beta();
+        let early = report.step < LEAST_STEPS || rising;
         let (active_units, latent) = (report.active_units, config.vae.latent);
         if early || rows < LEAST_ROWS || !Self::is_one(active_units, latent) {
             return None;

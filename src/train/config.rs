@@ -25,6 +25,16 @@ impl Capacity {
     pub fn at(self, step: u64) -> f64 {
         BetaSchedule::Linear { beta: self.nats, warmup: self.steps }.at(step)
     }
+    /// The capacity for a run of `total` steps, and a warning where its rise was longer and is cut to the run.
+    pub fn check(self, total: u64) -> (Self, Option<String>) {
+        if self.steps <= total || total == 0 {
+            return (self, None);
+        }
+        let steps = self.steps;
+        let warning =
+            format!("the capacity's rise over {steps} steps is longer than the run of {total}; it is cut to {total}");
+        (Capacity { steps: total, ..self }, Some(warning))
+    }
 }
 
 /// A training run's choices. Two runs with equal configurations and data end in the same bytes.
@@ -66,9 +76,10 @@ pub struct TrainConfig {
     pub output_bias: OutputBias,
     /// What the encoder sees of the examples.
     pub corrupt: Corruption,
-    /// Epochs without improvement on the validation split, after the KL's warm-up, after which training stops.
+    /// Epochs without improvement on the validation split, after the [warm-up](Self::warmup), after which training stops.
     pub patience: Option<u64>,
-    /// What the operands of matrix products are rounded to.
+    /// What the operands of matrix products are rounded to. Where the processor has no such products they are computed one by
+    /// one, to the same bits and very slowly: [`fit_precision`](Self::fit_precision) takes f32 instead.
     pub precision: Precision,
     /// The seed of everything random.
     pub seed: u64,
@@ -153,6 +164,15 @@ impl TrainConfig {
             let isa = isa.name();
             format!("the instruction set {isa} has no products of bf16 (AVX512-BF16 has); training goes on in f32")
         })
+    }
+    /// Steps until the objective is what it will be: the warm-up of the KL's weight, and the rise of its capacity. Cycles, which
+    /// come back to it over and over, have none.
+    pub fn warmup(&self) -> u64 {
+        let beta = match self.beta {
+            BetaSchedule::Linear { warmup, .. } => warmup,
+            BetaSchedule::Constant(_) | BetaSchedule::Cyclic { .. } => 0,
+        };
+        beta.max(self.capacity.map_or(0, |capacity| capacity.steps))
     }
     /// Steps of an epoch on `rows` rows.
     pub fn steps_per_epoch(&self, rows: usize) -> u64 {
@@ -276,8 +296,7 @@ impl TrainConfig {
         let total = total.ok_or_else(|| Error::input(format!("{} epochs are too many steps to count", self.epochs)))?;
         let (_, beta) = self.beta.check(total)?;
         let (_, schedule) = self.schedule.check(total)?;
-        let capacity = self.capacity.filter(|c| c.steps > total);
-        let capacity = capacity.map(|c| format!("the capacity rises for {} steps, and the run has {total}", c.steps));
+        let capacity = self.capacity.and_then(|capacity| capacity.check(total).1);
         beta.or(schedule).or(capacity).map_or(Ok(()), |why| {
             Err(Error::input(format!("a schedule does not fit the run: {why}"))
                 .hint("shorten it, train for more epochs, or let its check(steps) fit it"))
@@ -328,9 +347,10 @@ pub fn check_data(vae: &Vae, rows: &View, binarize: Binarize) -> Result<()> {
     let (found, expected) = (rows.condition_cols(), vae.config().condition);
     if found != expected {
         let what = format!("the rows' condition has {found} columns, and the model was made for {expected}");
-        return Err(
-            Error::input(what).hint("Dataset::with_condition gives rows the condition that the model was trained with")
-        );
+        return Err(Error::input(what).hint(match expected {
+            0 => "set VaeConfig::condition to the data's condition_cols() before the network is made",
+            _ => "Dataset::with_condition gives rows the condition that the model was trained with",
+        }));
     }
     let domain = vae.likelihood::<f32>().domain();
     if binarize != Binarize::None {

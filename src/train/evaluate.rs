@@ -39,14 +39,16 @@ pub struct Evaluation {
     /// The terms' sums.
     pub stats: Stats,
     /// Latents that are used: those whose posterior mean varies over rows with a variance above 0.01 (Burda, Grosse and
-    /// Salakhutdinov 2016, section 5.2).
+    /// Salakhutdinov 2016, section 5.2). Under a prior that follows a condition, what varies is the mean's
+    /// [shift](Inference::shifts) from the row's own prior: the mean itself follows the condition even where x says nothing.
     pub active_units: usize,
 }
 
 /// Variance of a posterior mean above which its latent counts as used.
 const ACTIVE: f64 = 0.01;
 
-/// Evaluates all rows of a view with one draw of z each. Rows that cannot be read are NaN: see [`View::check_read`].
+/// Evaluates all rows of a view with one draw of z each. Rows that cannot be read are NaN: see [`View::check_read`]; so are the
+/// means of none.
 pub fn evaluate(inference: &mut Inference<f32>, view: &View, binarize: Binarize, draw: &Draw) -> Evaluation {
     let fill = filler(view, binarize, draw.noise);
     let stats = inference.elbo(view.len(), &fill, draw);
@@ -76,10 +78,10 @@ pub fn active_units(inference: &mut Inference<f32>, view: &View, binarize: Binar
     // Welford's update, row by row: stable, and the same whatever the blocks.
     let mut moments: Vec<(f64, f64)> = Vec::new();
     let mut rows = 0.0;
-    inference.encode(view.len(), &filler(view, binarize, noise), |_, mean, _| {
-        moments.resize(mean.len(), (0.0, 0.0));
+    inference.shifts(view.len(), &filler(view, binarize, noise), |_, shift| {
+        moments.resize(shift.len(), (0.0, 0.0));
         rows += 1.0;
-        for ((mu, m2), &x) in moments.iter_mut().zip(mean) {
+        for ((mu, m2), &x) in moments.iter_mut().zip(shift) {
             let delta = f64::from(x) - *mu;
             *mu += delta / rows;
             *m2 += delta * (f64::from(x) - *mu);

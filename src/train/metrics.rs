@@ -35,7 +35,7 @@ pub struct MetricsLine {
     pub samples_per_second: f64,
     /// The learning rate of the last step.
     pub learning_rate: f64,
-    /// Seconds of training, evaluation not counted.
+    /// Seconds of training, evaluation not counted; of an epoch that was interrupted, those of its last part.
     pub seconds: f64,
 }
 

@@ -12,6 +12,8 @@ mod diagnose;
 mod evaluate;
 mod exemplars;
 #[cfg(feature = "files")]
+mod info;
+#[cfg(feature = "files")]
 mod metrics;
 mod observe;
 mod output_bias;
@@ -40,11 +42,13 @@ pub use collapse::Collapse;
 pub use config::{Capacity, TrainConfig, check_data};
 pub use evaluate::{Evaluation, Metrics, active_units, evaluate, evaluate_objective, filler};
 #[cfg(feature = "files")]
+pub use info::{DataInfo, ModelInfo, Selected};
+#[cfg(feature = "files")]
 pub use metrics::{METRICS_FILE, MetricsLine, MetricsTerms};
-pub use observe::{EpochReport, Flow, Observer, StepReport};
+pub use observe::{EpochReport, Flow, KeepBest, Observer, StepReport};
 pub use output_bias::OutputBias;
 #[cfg(feature = "files")]
-pub use place::Place;
+pub use place::{LIKELIHOOD_FILE, Place};
 #[cfg(feature = "files")]
 pub use resolve::WARNING;
 #[cfg(feature = "files")]
@@ -52,7 +56,7 @@ pub use run::{CONFIG_FILE, Outcome, RunFolder};
 #[cfg(feature = "files")]
 pub(crate) use saved::check_mask;
 #[cfg(feature = "files")]
-pub use saved::{DataInfo, MODEL_FILE, ModelInfo, SavedModel, Selected, digest};
+pub use saved::{MODEL_FILE, SavedModel, digest};
 #[cfg(feature = "files")]
 pub use settings::Settings;
 #[cfg(feature = "files")]

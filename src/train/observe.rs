@@ -2,6 +2,8 @@
 
 use super::{Metrics, Trainer};
 use crate::error::Result;
+use crate::model::Vae;
+use crate::tensor::Params;
 use std::sync::atomic::AtomicBool;
 
 /// Whether to go on.
@@ -51,7 +53,7 @@ pub struct EpochReport {
     pub samples_per_second: f64,
     /// The learning rate of the last step.
     pub learning_rate: f64,
-    /// Seconds of training, evaluation not counted.
+    /// Seconds of training, evaluation not counted; of an epoch that was interrupted, those of its last part.
     pub seconds: f64,
     /// Whether the validation objective is the best so far; always true without a validation split.
     pub improved: bool,
@@ -87,5 +89,40 @@ impl Observer for () {}
 impl<F: FnMut(&EpochReport) -> Flow + Send> Observer for F {
     fn epoch(&mut self, _: &Trainer, report: &EpochReport) -> Result<Flow> {
         Ok(self(report))
+    }
+}
+
+/// Keeps the model of the best epoch by validation, of the last where there is no validation split; for a trainer without a run folder.
+///
+/// ```
+/// use elbo::data::{Dataset, Validation};
+/// use elbo::tensor::Exec;
+/// use elbo::train::{KeepBest, TrainConfig, Trainer};
+/// let x = ndarray::Array2::from_shape_fn((60, 4), |(r, c)| ((r * 7 + c * 3) % 5) as f32 / 5.0);
+/// let data = Dataset::from_array(x.view())?.with_validation(Validation::Rows(10), 0)?;
+/// let config = TrainConfig { patience: Some(1), ..TrainConfig::preset("tabular", 4)? };
+/// let (mut trainer, mut best) = (Trainer::new(config, data, Exec::sequential()?)?, KeepBest::default());
+/// trainer.run(&mut best)?;
+/// let (epoch, vae, params) = best.into_model().expect("an epoch was finished");
+/// assert!(epoch <= trainer.state().epoch && params.layout() == vae.layout());
+/// # Ok::<(), elbo::Error>(())
+/// ```
+#[derive(Debug, Default)]
+pub struct KeepBest(Option<(u64, Vae, Params<f32>)>);
+
+impl KeepBest {
+    /// The epoch, the network, with the exemplars of its prior if that is made of such, and its parameters; none before the first
+    /// epoch's end.
+    pub fn into_model(self) -> Option<(u64, Vae, Params<f32>)> {
+        self.0
+    }
+}
+
+impl Observer for KeepBest {
+    fn epoch(&mut self, trainer: &Trainer, report: &EpochReport) -> Result<Flow> {
+        if report.improved {
+            self.0 = Some((report.epoch, trainer.trained().into_owned(), trainer.model().clone()));
+        }
+        Ok(Flow::Continue)
     }
 }

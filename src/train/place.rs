@@ -8,12 +8,16 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Every file that a run makes.
-const FILES: [&str; 7] = [
+/// What `elbo reproduce` has measured of a run's model.
+pub const LIKELIHOOD_FILE: &str = "likelihood.jsonl";
+
+/// Every file that a run makes, or that is made of it.
+const FILES: [&str; 8] = [
     CONFIG_FILE,
     METRICS_FILE,
     MODEL_FILE,
     CHECKPOINT_FILE,
+    LIKELIHOOD_FILE,
     pictures::LOSS_FILE,
     pictures::SAMPLES_FILE,
     pictures::RECONSTRUCTIONS_FILE,

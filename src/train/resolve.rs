@@ -227,12 +227,9 @@ impl Settings {
                 Some(_) => Err(Error::input("capacity-epochs is set, and capacity is not")),
             };
         };
-        let asked = steps(self.capacity_epochs.unwrap_or(0.0), steps_per_epoch, "capacity-epochs")?;
-        let warning = (asked > total && total > 0).then(|| {
-            format!("the capacity's rise over {asked} steps is longer than the run of {total}; it is cut to {total}")
-        });
-        let steps = if warning.is_some() { total } else { asked };
-        Ok((Some(Capacity { nats, steps }), warning))
+        let steps = steps(self.capacity_epochs.unwrap_or(0.0), steps_per_epoch, "capacity-epochs")?;
+        let (capacity, warning) = Capacity { nats, steps }.check(total);
+        Ok((Some(capacity), warning))
     }
 
     /// A network spelled out in full: every choice that makes it, and no other.

@@ -127,6 +127,8 @@ impl RunFolder {
     /// bytes as if it had never stopped. `changes` may set `epochs` and `patience`, and where the `data` lie now; they may
     /// take as much `memory`, and are streamed beyond it. Returns what there is to say about the settings too, as [`Settings::resolve`].
     ///
+    /// A run in bf16 goes on in f32, with a warning and to other bytes, where the processor has no products of bf16.
+    ///
     /// A rate or weight that follows the number of epochs (a cosine, cycles) follows the new one from here on.
     ///
     /// # Errors
@@ -142,7 +144,8 @@ impl RunFolder {
         Self::restore(path.as_ref(), settings, data, ex)
     }
 
-    /// As [`resume`](Self::resume), with the data given; their validation split is set aside as it was.
+    /// As [`resume`](Self::resume), with the data given. Their validation split is set aside as it was, if they have none of that
+    /// size yet.
     ///
     /// # Errors
     /// As [`resume`](Self::resume).
@@ -168,9 +171,13 @@ impl RunFolder {
         let (old, new) = (settings.to_json(), changes.to_json());
         let changed = |key: &&String| !FREE.contains(&key.as_str()) && old.get(*key) != new.get(*key);
         if let Some(key) = new.keys().find(changed) {
-            return Err(Error::input(format!("{key} cannot change when a run is resumed"))
-                .at(path.display().to_string())
-                .hint("a resumed run can change its epochs and its patience alone; start another run for the rest"));
+            let was = old.get(key).map_or("not set".to_owned(), ToString::to_string);
+            return Err(Error::input(format!(
+                "{key} cannot change when a run is resumed: it is {was}, not {}",
+                new[key]
+            ))
+            .at(path.display().to_string())
+            .hint("a resumed run can change its epochs and its patience alone; start another run for the rest"));
         }
         Ok(settings.merge(changes.clone()))
     }
@@ -192,6 +199,7 @@ impl RunFolder {
             return Err(Error::input(what).at(path.display().to_string()).hint("ask for more epochs"));
         }
         warnings.extend(config.fit_precision(ex.isa()).map(|why| format!("{WARNING}{why}")));
+        let resolved = Settings { precision: Some(config.precision.to_string()), ..resolved };
         let mut trainer = Trainer::blank(config, data, ex)?;
         checkpoint.restore(&mut trainer).map_err(at_checkpoint)?;
         let run = RunFolder {

@@ -153,7 +153,7 @@ settings! {
     capacity_epochs: f64,
     /// A penalty of each batch's latents, such as "tc:5" or "mmd:10".
     penalty: String,
-    /// Epochs without improvement on the validation split, after the KL's warm-up, after which training stops.
+    /// Epochs without improvement on the validation split, after the warm-up of the KL's weight and the capacity's rise, after which training stops.
     patience: u64,
     /// The seed of everything random.
     #[serde(with = "seed")]
@@ -248,7 +248,7 @@ impl Settings {
     }
 
     /// Sets the validation split of data aside, and conditions their rows by what the training rows have of the condition's
-    /// columns; a condition that they have already stays.
+    /// columns; a split of that size that they have already stays, and so does a condition.
     ///
     /// # Errors
     /// As [`Dataset::with_validation`], [`ConditionColumns::fit`] and [`Dataset::with_condition`].
@@ -257,7 +257,11 @@ impl Settings {
             Some(text) => text.parse().map_err(|e: Error| e.at("validation"))?,
             None => Validation::None,
         };
-        let data = data.with_validation(validation, self.seed.unwrap_or_default())?;
+        // One that was drawn by another seed is a split of that size all the same.
+        let data = match data.set_aside() == validation {
+            true => data,
+            false => data.with_validation(validation, self.seed.unwrap_or_default())?,
+        };
         match (self.condition_columns()?, data.condition()) {
             (Some(columns), None) => {
                 let condition = columns.fit(&data)?;

@@ -93,7 +93,7 @@ impl Start {
     /// As [`Trainer::starting_from`], and data whose columns, or their condition, are not those that the model was trained on.
     pub fn trainer(&self, config: TrainConfig, data: Dataset, ex: Exec) -> Result<Trainer> {
         self.check_data(&data)?;
-        Trainer::starting_from(config, data, ex, &self.model.vae, &self.model.params)
+        Trainer::starting_from(config, data, ex, &self.model.params)
     }
 
     fn check_data(&self, data: &Dataset) -> Result<()> {

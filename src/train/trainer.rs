@@ -94,18 +94,10 @@ impl Trainer {
     /// anew.
     ///
     /// # Errors
-    /// As [`new`](Self::new), and a network whose tensors are not those of the configuration's: the first, and the shape expected and found.
-    ///
-    /// # Panics
-    /// If the parameters are not the network's.
-    pub fn starting_from(
-        config: TrainConfig,
-        data: Dataset,
-        ex: Exec,
-        network: &Vae,
-        params: &Params<f32>,
-    ) -> Result<Self> {
-        Self::build(config, data, ex, |_, vae, _, _| params.laid_out(network.layout(), vae.layout()))
+    /// As [`new`](Self::new), and parameters whose tensors are not those of the configuration's network: the first, and the shape
+    /// expected and found.
+    pub fn starting_from(config: TrainConfig, data: Dataset, ex: Exec, params: &Params<f32>) -> Result<Self> {
+        Self::build(config, data, ex, |_, vae, _, _| params.laid_out(vae.layout()))
     }
     /// A run whose state is still to be [restored](Self::restore).
     #[cfg(feature = "files")]
@@ -180,7 +172,7 @@ impl Trainer {
     pub fn data(&self) -> &Dataset {
         &self.data
     }
-    /// The network.
+    /// The network; with the exemplars of its prior, if that is made of such, it is [`trained`](Self::trained).
     pub fn vae(&self) -> &Vae {
         &self.vae
     }

@@ -164,3 +164,37 @@ fn a_preset_does_not_rename_the_network_of_a_file() {
     }
     assert!(config(&at.join("again")).contains("tanh"));
 }
+
+/// A run's validation rows are told apart in its own data; others have none.
+#[test]
+fn other_data_are_not_split_as_the_run_s() {
+    let folder = folder();
+    let at = folder.path();
+    let few = table(&["a", "b", "c"]).lines().take(11).collect::<Vec<_>>().join("\n");
+    for (name, text) in [("t", table(&["a", "b", "c"])), ("few", few)] {
+        fs::write(at.join(format!("{name}.csv")), text).unwrap();
+    }
+    elbo(at, &format!("train t.csv {TRAIN} --validation 20 --out r")).ok();
+    let rows = |args: &str| elbo(at, &format!("evaluate r {args} --json")).ok().json()["rows"].clone();
+    assert_eq!([rows("--split train"), rows("--split validation"), rows("few.csv --split train")], [40, 20, 10]);
+    refused(at, "evaluate r few.csv --split validation", &["validation"]);
+}
+
+/// What is held out to measure an encoder on is what it has not seen, if there is such; else that is said.
+#[test]
+fn a_probe_holds_out_what_the_encoder_has_not_seen() {
+    let folder = folder();
+    let at = folder.path();
+    fs::write(at.join("t.csv"), table(&["a", "b", "c"])).unwrap();
+    let labels: String = (0..60).map(|row| format!("{}\n", row % 2)).collect();
+    fs::write(at.join("labels.csv"), format!("label\n{labels}")).unwrap();
+    fs::copy(at.join("t.csv"), at.join("copy.csv")).unwrap();
+    for (run, more) in [("apart", "--validation 20"), ("all", "")] {
+        elbo(at, &format!("train t.csv {TRAIN} {more} --out {run}")).ok();
+    }
+    for (args, heldout, known) in [("apart", 20, false), ("all", 12, true), ("all copy.csv", 12, false)] {
+        let ran = elbo(at, &format!("probe {args} --labels labels.csv --json")).ok();
+        assert_eq!(ran.json()["heldout"], heldout, "{args}");
+        assert_eq!(ran.stderr.contains("was trained on the rows that are held out"), known, "{args}: {}", ran.stderr);
+    }
+}

@@ -152,6 +152,35 @@ fn the_optimal_variance_follows_the_error() {
     assert!(learned.off.iter().all(|off| *off > 1e-5) && learned.before != optimal.before, "{:?}", learned.off);
 }
 
+/// Of a bound that weighs its samples the closed form weighs them too: it is where the gradient of a learned variance is zero,
+/// and not the samples' mean squared error. −log p = ½ D (log 2π + v + d² e⁻ᵛ), so Σ w d²/D is 1 − 2/D times that gradient, at v = 0.
+#[test]
+fn the_optimal_variance_is_that_of_the_objective() {
+    let first = |kind: &str, objective: &str| {
+        let one = format!("optimizer = \"sgd\"\nlearning-rate = 0.01\nsamples = 5\nobjective = \"{objective}\"");
+        let settings = settings(kind).merge(Settings::from_toml(&one).unwrap());
+        struct One;
+        impl Observer for One {
+            fn step(&mut self, _: &Trainer, _: &StepReport) -> Result<Flow> {
+                Ok(Flow::Stop)
+            }
+        }
+        let data = rows(Domain::Real);
+        let mut trainer = Trainer::new(settings.resolve(&data).unwrap().0, data, Exec::sequential().unwrap()).unwrap();
+        trainer.run(&mut One).unwrap();
+        let slot = trainer.vae().layout().find("likelihood.log_variance").unwrap().slot;
+        f64::from(trainer.params().slot(&slot)[0])
+    };
+    for objective in ["elbo", "iwae", "renyi:0.5", "miwae:5", "ciwae:0.5"] {
+        let gradient = first("gaussian-learned", objective) / -0.01;
+        let expected = (1.0 - 2.0 * gradient / COLS as f64).ln();
+        let found = first("gaussian-optimal", objective);
+        // f32 rounds the gradient's sum over rows.
+        assert!((found - expected).abs() < 1e-5, "{objective}: {found}, and the gradient is zero at {expected}");
+    }
+    assert!(first("gaussian-optimal", "iwae") < first("gaussian-optimal", "elbo") - 1e-3, "good samples weigh more");
+}
+
 /// The variance that has a closed form is no part of the gradient's norm: at unit variance that is what it is of a Gaussian of unit variance.
 #[test]
 fn clipping_looks_at_what_the_optimizer_takes() {

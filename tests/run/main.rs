@@ -3,6 +3,7 @@
 #![cfg(feature = "files")]
 
 mod bad;
+mod embed;
 mod exemplar;
 mod folder;
 mod format;

@@ -141,6 +141,19 @@ fn any_number_of_threads_writes_the_same_bytes() {
     }
 }
 
+/// While the capacity rises, what is trained is not what validation measures: those epochs do not count.
+#[test]
+fn patience_waits_for_the_capacity() {
+    // Steps too small to change anything: the first epoch is the best.
+    let epochs = |more: &str| {
+        let base = "epochs = 12\nvalidation = 9\npatience = 1\ncapacity = 5\nlearning-rate = 1e-30";
+        let mut trainer = trainer(&small(&format!("{base}\n{more}")), 1);
+        trainer.run(&mut ()).unwrap();
+        trainer.state().epoch
+    };
+    assert_eq!([epochs(""), epochs("capacity-epochs = 8")], [2, 9]);
+}
+
 #[test]
 fn patience_ends_a_run_and_keeps_the_best() {
     let scratch = tempdir().unwrap();

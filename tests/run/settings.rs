@@ -324,13 +324,19 @@ fn slips_are_explained() {
 
 #[test]
 fn numbers_out_of_range_are_refused_before_training() {
-    for toml in
-        ["epochs = 0", "batch-size = 0", "clip = 0", "latent = 0", "hidden = [0]", "validation = 9\npatience = 0"]
-    {
+    for (toml, words) in [
+        ("epochs = 0", "number of epochs must be at least 1"),
+        ("batch-size = 0", "batch size must be at least 1"),
+        ("clip = 0", "clipping norm must be a positive number, not 0"),
+        ("latent = 0", "latent"),
+        ("hidden = [0]", "hidden"),
+        ("validation = 9\npatience = 0", "epochs of patience must be at least 1"),
+    ] {
         let settings = small(toml);
         let data = settings.split(bars()).unwrap();
         let tried = settings.resolve(&data).and_then(|(c, _)| Trainer::new(c, data, Exec::sequential().unwrap()));
-        assert!(tried.is_err(), "{toml}");
+        let error = tried.unwrap_err().to_string();
+        assert!(error.contains(words), "{toml}: {error}");
     }
     let settings = small("patience = 1");
     let (config, _) = settings.resolve(&bars()).unwrap();

@@ -1,14 +1,14 @@
 //! A condition of each row: the density of a conditional prior by itself, and both as parts of the model.
 
 use super::{ALL, GRADIENTS, sampled, small};
-use elbo::data::{ConditionColumns, Dataset, Labels, Rows, View};
+use elbo::data::{Binarize, ConditionColumns, Dataset, Labels, Rows, View};
 use elbo::density::{ConditionalGaussian, PriorKind};
 use elbo::estimator::{AnyEstimator, Elbo, Estimator, FreeBits, Penalty};
 use elbo::gradcheck::check_vae;
 use elbo::model::{Corruption, Draw, Heads, PRESETS, Vae, VaeConfig, Workspace};
 use elbo::tensor::{Buffer, Exec, Isa, Noise, Par, Params, Precision, Slab, Stream};
-use elbo::train::{TrainConfig, Trainer, filler};
-use ndarray::Array2;
+use elbo::train::{TrainConfig, Trainer, active_units, filler};
+use ndarray::{Array2, ArrayView1, Axis};
 
 /// As for the other sampled objectives: sums of a few dozen terms of order 1 in f32.
 const F32_BOUND: f64 = 2e-4;
@@ -185,6 +185,33 @@ fn threads_and_instruction_sets_give_the_same_bytes() {
         for &isa in Isa::available().iter().filter(|isa| !isa.is_foreign()).filter(half) {
             assert!(bits(&config, Exec::with_isa(isa, 2).unwrap()) == one, "{}", isa.name());
         }
+    }
+}
+
+/// How far the posterior's mean lies from the prior's of the row, whose mean and deviation are what draws make of 0 and of 1. Latents
+/// in use are those in which that varies: the mean itself would follow the condition where x says nothing.
+#[test]
+fn shifts_are_from_the_row_s_own_prior() {
+    for conditional in [true, false] {
+        let trainer = trained(&config(conditional), Exec::sequential().unwrap());
+        let (data, noise) = (trainer.data().train().clone(), Noise::new(0));
+        let (rows, fill) = (data.len(), filler(&data, Binarize::None, noise));
+        let mut c = Array2::zeros((rows, 3));
+        (0..rows).for_each(|r| data.gather_condition(r, c.row_mut(r).as_slice_mut().unwrap()));
+        let mut inference = trainer.inference();
+        let [mut middle, mut beside] = [0.0, 1.0].map(|z| Array2::<f32>::from_elem((rows, 4), z));
+        inference.condition_draws(&mut middle, c.view());
+        inference.condition_draws(&mut beside, c.view());
+        assert_eq!(conditional, middle.row(0) != middle.row(1), "a prior of each label");
+        let (mut means, mut shifts) = (Array2::<f32>::zeros((rows, 4)), Array2::<f32>::zeros((rows, 4)));
+        inference.encode(rows, &fill, |r, mean, _| means.row_mut(r).assign(&ArrayView1::from(mean)));
+        inference.shifts(rows, &fill, |r, shift| shifts.row_mut(r).assign(&ArrayView1::from(shift)));
+        let expected = (&means - &middle) / (&beside - &middle);
+        let off = (&expected - &shifts).mapv(f32::abs).fold(0.0f32, |most, x| most.max(*x));
+        // Differences of numbers of order 1 in f32.
+        assert!(off < 1e-5, "off by {off}");
+        let used = shifts.mapv(f64::from).var_axis(Axis(0), 0.0).iter().filter(|v| **v > 0.01).count();
+        assert_eq!(active_units(&mut inference, &data, Binarize::None, noise), used);
     }
 }
 

@@ -255,7 +255,7 @@ fn config(prior: PriorKind) -> TrainConfig {
     config
 }
 
-/// 32 points against 2,000 draws, whose own error is some 0.03 nats a row: what they miss is not quadratic, and small.
+/// 32 points against 2,000 draws, whose own error is some 0.03 nats a row: what they miss, products of two latents and higher powers, is small.
 #[test]
 fn inference_under_a_flow() {
     figures_agree(&trained(config(PriorKind::Flow(4, Some(16))), exec(2)), 0.15);
@@ -284,7 +284,7 @@ fn samples_come_from_the_learned_flow() {
     assert_eq!(sample_latents(&inference, 3, 5).unwrap(), z.slice(ndarray::s![..3, ..]));
 }
 
-/// While the flow is the identity the quadrature is the closed form: exact for what is quadratic, but for the rounding of 32
+/// While the flow is the identity the quadrature is the closed form: exact for the square of each latent, but for the rounding of 32
 /// differences of numbers of ten times the KL's size in f32.
 #[test]
 fn the_kl_without_draws_starts_as_the_closed_form() {

@@ -67,6 +67,10 @@ fn bounds_of_one_family_meet_and_are_in_order() {
     assert!(names.windows(2).all(|pair| of(pair[0]) < of(pair[1])), "{:?}", names.map(of));
     // As α nears 1 the Rényi bound nears the ELBO, linearly.
     assert!((of("renyi:0.999999") - of("elbo")).abs() < 1e-4);
+    // To the last place, on both sides: nothing is left of the powers' logarithm where it is divided by 1 − α as it stands.
+    for alpha in ["renyi:0.99999999999999", "renyi:1.0000000000000002"] {
+        assert!((of(alpha) - of("elbo")).abs() < 1e-11, "{alpha}: {} and {}", of(alpha), of("elbo"));
+    }
 }
 
 /// Of −1e4 and less no weight is representable, and a bound is still a number.

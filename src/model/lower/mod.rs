@@ -34,6 +34,7 @@
 mod level;
 mod shape;
 
+use super::block::encoder_input;
 use super::flow_prior::points;
 use super::vae::Chained;
 use super::{Block, Draw, PriorTable, Stats, Vae, VaeConfig};
@@ -195,12 +196,10 @@ impl Vae {
         let of_levels = self.lower.as_ref().map_or(&[][..], |_| &stats.kl);
         of_levels.iter().map(|kl| kl / stats.rows as f64).collect()
     }
-    /// x to η, and of a ladder to the evidence of every level.
-    pub(super) fn encoder_forward<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>) {
-        let (n, x) = (b.rows, b.seen.as_ref().unwrap_or(&b.x).rows(b.rows));
-        let Some(below) = b.below.as_mut().filter(|below| below.up.cols() > 0) else {
-            return self.encoder.forward(isa, p, x, &mut b.eta, &mut b.encoder);
-        };
+    /// x to what a ladder's encoder says, η and the evidence of every level below z. False of other models, where that is η alone.
+    pub(super) fn encoder_forward_below<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>) -> bool {
+        let Some(below) = b.below.as_mut().filter(|below| below.up.cols() > 0) else { return false };
+        let (n, x) = (b.rows, encoder_input(&b.x, b.seen.as_ref(), b.rows));
         self.encoder.forward(isa, p, x, &mut below.up, &mut b.encoder);
         let said = [&mut b.eta].into_iter().chain(below.levels.iter_mut().map(|level| &mut level.said));
         let mut at = 0;
@@ -211,14 +210,18 @@ impl Vae {
         }
         let lower = self.lower.iter().flat_map(|lower| &lower.levels);
         lower.zip(&mut below.levels).for_each(|(nets, level)| nets.bound_evidence(n, level));
+        true
     }
-    /// From the derivatives by what the encoder says to its parameters'; with `to_inputs` those by x to the components' own.
-    pub(super) fn encoder_backward<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>, to_inputs: bool) {
-        let (n, x) = (b.rows, b.seen.as_ref().unwrap_or(&b.x).rows(b.rows));
-        let dx = b.d_prior.first_mut().filter(|_| to_inputs);
-        let Some(below) = b.below.as_mut().filter(|below| below.up.cols() > 0) else {
-            return self.encoder.backward_rows(isa, p, x, &b.eta, &mut b.d_eta, dx, &mut b.encoder);
-        };
+    /// The way back of it.
+    pub(super) fn encoder_backward_below<F: Real>(
+        &self,
+        isa: Isa,
+        p: &Params<F>,
+        b: &mut Block<F>,
+        to_inputs: bool,
+    ) -> bool {
+        let Some(below) = b.below.as_mut().filter(|below| below.up.cols() > 0) else { return false };
+        let (n, x) = (b.rows, encoder_input(&b.x, b.seen.as_ref(), b.rows));
         let said = [&b.d_eta].into_iter().chain(below.levels.iter().map(|level| &level.d_said));
         let mut at = 0;
         for from in said {
@@ -226,18 +229,20 @@ impl Vae {
             (0..n).for_each(|r| to.row(r).copy_from_slice(from.rows(n).row(r)));
             at += from.cols();
         }
+        let dx = b.d_prior.first_mut().filter(|_| to_inputs);
         self.encoder.backward_rows(isa, p, x, &below.up, &mut below.d_up, dx, &mut b.encoder);
+        true
     }
     /// What the levels of a two-level model look at x by; of components nobody looks.
     pub(super) fn look<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>) {
         let (Some(lower), Some(below)) = (&self.lower, &mut b.below) else { return };
-        let x = b.seen.as_ref().unwrap_or(&b.x).rows(b.rows);
+        let x = encoder_input(&b.x, b.seen.as_ref(), b.rows);
         lower.levels.iter().zip(&mut below.levels).for_each(|(nets, level)| nets.look(isa, p, x, level));
     }
     /// The way back of it.
     pub(super) fn look_grad<F: Real>(&self, isa: Isa, p: &Params<F>, b: &mut Block<F>) {
         let (Some(lower), Some(below)) = (&self.lower, &mut b.below) else { return };
-        let x = b.seen.as_ref().unwrap_or(&b.x).rows(b.rows);
+        let x = encoder_input(&b.x, b.seen.as_ref(), b.rows);
         lower.levels.iter().zip(&mut below.levels).for_each(|(nets, level)| nets.look_grad(isa, p, x, level));
     }
     /// The latents of every level below z by its posterior.
@@ -342,11 +347,11 @@ impl Vae {
         // Where numbers are none, a run has diverged, and others say so.
         let differ = |(score, through): (&F, &F)| score.partial_cmp(through).is_some_and(Ordering::is_ne);
         assert!(
-            !weights.score[..many].iter().zip(&weights.log_qz).any(differ),
+            !weights.score[..many].iter().zip(&weights.through[1]).any(differ),
             "levels below z take plain gradients: log q has one weight, at a fixed z as through it"
         );
         lower.up(b.z.rows(many), b.dz.rows_mut(many), &mut below.levels, |nets, above, level| {
-            nets.posterior_grad(isa, p, n, &weights.log_qz[..many], above, level);
+            nets.posterior_grad(isa, p, n, &weights.through[1][..many], above, level);
         });
     }
     /// The derivative by what the encoder says.

@@ -59,6 +59,10 @@ struct Rows {
 impl Rows {
     fn of(encoding: &Encoding) -> Result<Self> {
         let (count, latent) = encoding.mean.dim();
+        if encoding.log_variance.dim() != (count, latent) {
+            let (rows, cols) = encoding.log_variance.dim();
+            return Err(Error::input(format!("means of {count} × {latent}, and log-variances of {rows} × {cols}")));
+        }
         let mean: Vec<f64> = encoding.mean.iter().map(|&m| f64::from(m)).collect();
         let variance: Vec<f64> = encoding.log_variance.iter().map(|&v| f64::from(v).exp() + FLOOR).collect();
         match mean.iter().zip(&variance).position(|(m, v)| !m.is_finite() || !v.is_finite()) {

@@ -93,14 +93,17 @@ impl GaussianMixture {
         let t = &self.components[c].factor;
         (0..=i.min(j)).map(|k| t.get(i, k) * t.get(j, k)).sum()
     }
-    /// log p(z), in nats, for one z, (L).
+    /// log p(z), in nats, for one z, (L). Panics at another number of latents.
     pub fn log_prob(&self, z: &[f64]) -> f64 {
+        assert!(z.len() == self.latent(), "{} numbers, and the mixture is over {} latents", z.len(), self.latent());
         let mut off = vec![0.0; z.len()];
         let of = |c: &Component| c.log_weight + c.log_prob(z, &mut off);
         log_sum_exp(&self.components.iter().map(of).collect::<Vec<f64>>())
     }
-    /// One draw m_c + T · T_c ε, (L): at temperature 1 from the mixture, below it closer to the components' means.
+    /// One draw m_c + T · T_c ε, (L): at temperature 1 from the mixture, below it closer to the components' means. Panics at another
+    /// number of latents.
     pub fn sample(&self, temperature: f64, rng: &mut ChaCha8Rng, out: &mut [f32]) {
+        assert!(out.len() == self.latent(), "{} numbers, and the mixture is over {} latents", out.len(), self.latent());
         let mut rest: f64 = rng.random();
         // The first component whose cumulated weight is above u.
         let above = |c: &&Component| {

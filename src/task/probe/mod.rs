@@ -13,7 +13,7 @@ use logistic::Logistic;
 use ndarray::{Array2, ArrayView2, Axis};
 use rand::seq::SliceRandom;
 
-/// Rows with a class each, numbered from 0.
+/// Rows with a class each: any numbers, of which equal ones are one class.
 #[derive(Clone, Copy, Debug)]
 pub struct Labelled<'a> {
     /// The rows.
@@ -61,7 +61,8 @@ pub fn probe(
     neighbours: usize,
     seed: u64,
 ) -> Result<Vec<ProbeResult>> {
-    let classes = known.classes.iter().chain(heldout.classes).max().map_or(0, |most| most + 1);
+    let (classes, [of_known, of_heldout]) = numbered([known.classes, heldout.classes]);
+    let (known, heldout) = (Labelled { classes: &of_known, ..known }, Labelled { classes: &of_heldout, ..heldout });
     check(&known, &heldout, few, neighbours, classes)?;
     let mut views = Vec::new();
     for rows in [known, heldout] {
@@ -105,6 +106,15 @@ fn check(known: &Labelled<'_>, heldout: &Labelled<'_>, few: &[usize], neighbours
         ))
         .hint("--few 100,1000, for example")),
     }
+}
+
+/// The number of classes that there are, and labels that count them from 0 in their order.
+fn numbered(labels: [&[usize]; 2]) -> (usize, [Vec<usize>; 2]) {
+    let mut distinct: Vec<usize> = labels.concat();
+    distinct.sort_unstable();
+    distinct.dedup();
+    let number = |label: &usize| distinct.partition_point(|other| other < label);
+    (distinct.len(), labels.map(|labels| labels.iter().map(number).collect()))
 }
 
 /// All rows in an order whose beginnings have the classes as evenly as they go: in turn one of each, at random.

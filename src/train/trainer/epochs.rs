@@ -3,7 +3,7 @@
 use super::{Pace, Trainer};
 use crate::data::{Binarize, View};
 use crate::error::{Error, Result};
-use crate::estimator::BetaSchedule;
+use crate::estimator::Estimator;
 use crate::model::{Draw, Stats};
 use crate::optim::{average_decay, average_into, clip_global_norm, normalize_each};
 use crate::tensor::{Slot, Stream};
@@ -14,7 +14,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 impl Trainer {
-    /// Trains until the last epoch, until patience runs out, or until the observer says stop.
+    /// Trains until the last epoch, until patience runs out, or until the observer says stop. The parameters are then those of the
+    /// last step: a [`KeepBest`](crate::train::KeepBest), or a run folder, keeps those of the best epoch by validation.
     ///
     /// # Errors
     /// The observer's, that the objective stopped being finite (with step, term, layer and likely cause), or that
@@ -31,13 +32,10 @@ impl Trainer {
         })
     }
 
-    /// Whether the validation objective has not improved for as many epochs as patience allows. Epochs of the KL's warm-up do not
-    /// count: what is trained then is not yet what validation measures.
+    /// Whether the validation objective has not improved for as many epochs as patience allows. Epochs of the
+    /// [warm-up](crate::train::TrainConfig::warmup) do not count: what is trained then is not yet what validation measures.
     pub fn out_of_patience(&self) -> bool {
-        let warm = match self.config.beta {
-            BetaSchedule::Linear { warmup, .. } => warmup.div_ceil(self.steps_per_epoch()),
-            BetaSchedule::Constant(_) | BetaSchedule::Cyclic { .. } => 0,
-        };
+        let warm = self.config.warmup().div_ceil(self.steps_per_epoch());
         let best = self.state.best.map_or(0, |(_, epoch)| epoch);
         let since_best = self.state.epoch.saturating_sub(best.max(warm));
         self.config.patience.is_some_and(|patience| since_best >= patience)
@@ -93,7 +91,9 @@ impl Trainer {
         self.state.sums.add(stats);
         // What has a closed form follows whole batches, for the last one of an epoch may be a row or two; the optimizer never moves it.
         let whole = stats.rows == self.config.batch_size.min(self.data.train().len()) as u64;
-        let optimum = vae.likelihood::<f32>().optimum(&self.params, train.reconstruction).map(|(slot, value)| {
+        let elbo = Estimator::<f32>::is_elbo(estimator);
+        let reconstruction = if elbo { train.reconstruction } else { ws.weighted_reconstruction() };
+        let optimum = vae.likelihood::<f32>().optimum(&self.params, reconstruction).map(|(slot, value)| {
             let value = if whole { value } else { self.params.values().get(&slot, 0, 0) };
             (slot, value)
         });

@@ -80,6 +80,13 @@ pub const ROWS: &[Row] = &[
         let lines = || String::from_utf8(lab.bytes("samples/iwae/k1-binary-seed0/likelihood.jsonl")).unwrap();
         let before = lines();
         assert!(before.lines().count() == 2 && of(2).is_finite() && lines() == before);
+        // Of another model in that folder nothing has been recorded, and as the run of the row it is refused.
+        let folder = "samples/iwae/k1-binary-seed0";
+        lab.elbo(&format!("train binary --preset mlp-one --hidden 4 --latent 2 --epochs 1 --out {folder} --overwrite"));
+        assert!(!lab.at().join(folder).join("likelihood.jsonl").exists());
+        let ran = crate::support::elbo(lab.at(), &merge(SMALLEST, "--out samples"));
+        let words = ["row k1 of iwae", "cannot change when a run is resumed: it is"];
+        assert!(ran.code == 2 && words.iter().all(|word| ran.stderr.contains(word)), "{}", ran.stderr);
     }),
     ("reproduce", "--data", |lab| {
         let (binary, grey) = (first(lab, "--out data"), first(lab, "--out data --data set"));

@@ -11,14 +11,13 @@
 //! it depends neither on blocks nor on threads. The weights pass then finds them among the other blocks: a pseudo-input is one more
 //! row for the encoder. A component's own parameters are row c of a slot, and so is its gradient.
 
-use super::{Block, FlowSampler, Lower, ModelPrior, PriorTable, StackedSampler, Vae, VaeConfig, split};
-use crate::density::{ComponentGrad, Components, Exemplars, Prior, PriorKind};
+use super::{Block, ModelPrior, PriorTable, Vae, VaeConfig, split};
+use crate::density::{ComponentGrad, Components, Exemplars, PriorKind};
 use crate::layer::{Gradient, Init};
 use crate::tensor::profile::{Stage, lap};
 use crate::tensor::{Buffer, Isa, Layout, Mat, Par, Params, Real, Slot};
 use elbo_kernels::par::for_each_mut;
 use ndarray::Array2;
-use rand_chacha::ChaCha8Rng;
 use std::sync::Arc;
 
 /// Rows of a block of components.
@@ -102,42 +101,6 @@ impl MixturePrior {
     }
 }
 
-/// Draws from a model's prior.
-#[derive(Clone, Debug)]
-pub enum PriorSampler<'m, F> {
-    /// N(0, I).
-    StandardNormal,
-    /// A mixture, its components as they are.
-    Mixture(Components<F>),
-    /// N(0, I) through a flow's inverse.
-    Flow(FlowSampler<'m, F>),
-    /// Around the exemplars.
-    Exemplars(Exemplars<F>),
-    /// N(0, I) through decoders, from the top level down.
-    Stacked(StackedSampler<'m, F>),
-}
-
-impl<F: Real> PriorSampler<'_, F> {
-    /// One draw of z.
-    pub fn sample(&self, rng: &mut ChaCha8Rng, out: &mut [F]) {
-        self.sample_at(1.0, rng, out);
-    }
-    /// One draw with deviations multiplied by a temperature: z = μ + T σ ε, of the same noise at every T; of a flow,
-    /// z = f⁻¹(T ε); of more stochastic layers, at each of them.
-    pub fn sample_at(&self, temperature: f64, rng: &mut ChaCha8Rng, out: &mut [F]) {
-        match self {
-            PriorSampler::StandardNormal => {
-                crate::density::StandardNormal::new(out.len()).sample(rng, out);
-                out.iter_mut().for_each(|z| *z = F::from_f64(temperature * z.to_f64()));
-            }
-            PriorSampler::Mixture(components) => components.sample_at(temperature, rng, out),
-            PriorSampler::Flow(flow) => flow.sample_at(temperature, rng, out),
-            PriorSampler::Exemplars(exemplars) => exemplars.sample_at(temperature, rng, out),
-            PriorSampler::Stacked(stacked) => stacked.sample_at(temperature, rng, out),
-        }
-    }
-}
-
 impl Vae {
     /// The same network with what an exemplar prior keeps of its training rows: the encoder's means of all of them, (N, L), with
     /// the parameters that it is used with. Panics when the prior is another, when there are none, and at another number of
@@ -161,11 +124,6 @@ impl Vae {
             Source::Exemplars { means, .. } => means.as_ref(),
             Source::Learned { .. } | Source::Pseudo { .. } => None,
         }
-    }
-    /// Parts of a row's KL: its latents, where there is a closed form; else that of z, and those of the levels below it.
-    pub fn kl_parts(&self) -> usize {
-        let below = self.lower().map_or(0, Lower::levels);
-        if self.config().closed_form() { self.config().latent } else { 1 + below }
     }
     /// Memory for the components, in at least so many blocks if there are as many; none without a mixture, or for exemplars.
     pub(crate) fn component_blocks<F: Real>(&self, least: usize) -> Vec<Block<F>> {
