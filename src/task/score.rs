@@ -10,8 +10,8 @@ use crate::tensor::{Noise, Stream};
 /// mean reconstruction of that many draws of z.
 ///
 /// # Errors
-/// No rows, no samples, or more than 2²⁰ of them; streamed rows that cannot be read; an exemplar prior without its exemplars; no `samples` of a model whose KL is only
-/// known from draws.
+/// No rows, no samples, or more than 2²⁰ of them; streamed rows that cannot be read; an exemplar prior without its exemplars; no
+/// `samples` of a model whose KL is only known from draws.
 pub fn scores(
     inference: &mut Inference<'_, f32>,
     examples: &Examples,
